@@ -1,0 +1,49 @@
+# `make run` and `make test` set up what they need in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint format lock clean
+
+run: $(VENV)/for-run  ## Serve on http://127.0.0.1:8000; ARGS="--port 9000" passes options on
+	@exec $(BIN)/tracker serve $(ARGS)
+
+test: lint  ## Everything that is checked before a change lands
+	$(BIN)/pytest
+
+lint: $(VENV)/for-test  ## Formatting, rules, types, layers
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/for-test  ## Rewrite the code in the common form
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+lock: $(VENV)/python  ## Pin the newest versions that pyproject.toml allows
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile $(LOCK) --extra embedded pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile $(LOCK) --group build -c requirements.txt -o requirements-build.txt
+	$(BIN)/uv pip compile $(LOCK) --extra embedded --group build --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+clean:  ## Remove what was installed; the data folder stays
+	rm -rf $(VENV)
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Tracker needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/for-run: $(VENV)/python requirements.txt requirements-build.txt pyproject.toml
+	@echo "Installing into $(VENV) (once; about a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-build.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/for-test: $(VENV)/for-run requirements-dev.txt
+	@echo "Installing the tools for the tests (once; about a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,51 @@
+"""How Alembic reaches the database and knows the tables."""
+
+import asyncio
+import os
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from tracker.db.database import database
+from tracker.db.engine import create_engine
+from tracker.settings import load_settings
+from tracker.tables import metadata
+
+LOCK_TIMEOUT = "5s"
+"""A migration that cannot get its lock gives up, instead of making every flush queue behind it."""
+
+ONE_AT_A_TIME = 7_405_322_914
+"""Advisory lock, so that two replicas which both migrate at the start do it one after the other."""
+
+
+def run(connection: Connection) -> None:
+    """Migrate in one transaction."""
+    context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+    with context.begin_transaction():
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+        context.run_migrations()
+
+
+async def connect_and_run(url: str) -> None:
+    """Migrate the database at `url`."""
+    engine = create_engine(url)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def main() -> None:
+    """Migrate the database that the caller or the settings name."""
+    if url := context.config.attributes.get("url"):
+        asyncio.run(connect_and_run(url))
+        return
+    with database(load_settings(os.environ)) as url:
+        asyncio.run(connect_and_run(url))
+
+
+main()

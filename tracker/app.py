@@ -1,0 +1,58 @@
+"""The application: the only module that knows every feature."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+
+from tracker.carts import routes as carts_routes
+from tracker.carts.service import CartService
+from tracker.clock import Clock, SystemClock
+from tracker.context import open_context
+from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
+from tracker.openapi import SchemaPlugin
+from tracker.settings import Settings
+
+
+def create_app(settings: Settings, *, url: str, worker: int = 0, clock: Clock | None = None) -> Litestar:
+    """Return the application for the migrated database at `url`.
+
+    `worker` is the worker number of this process (0 to 1,023), unique among all that live.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_context(settings, url=url, worker=worker, clock=clock or SystemClock()) as context:
+            app.state.context = context
+            yield
+
+    return Litestar(
+        route_handlers=[
+            carts_routes.add_item,
+            carts_routes.add_product,
+            carts_routes.list_items,
+            live,
+            ready,
+        ],
+        dependencies={"carts": Provide(_carts, sync_to_thread=False)},
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[lifespan],
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=OpenAPIConfig(
+            title="Tracker",
+            version="1.0.0",
+            description="Tracks what shoppers put into their carts.",
+            path="/docs",
+            render_plugins=[SchemaPlugin(path="/openapi.json")],
+            use_handler_docstrings=True,
+        ),
+        logging_config=None,
+    )
+
+
+def _carts(state: State) -> CartService:
+    carts: CartService = state.context.carts
+    return carts

@@ -1,0 +1,36 @@
+"""The `cart_id` cookie: how a browser keeps its cart for 72 hours.
+
+A browser may send several cookies of one name (of other paths, partitioned and not), so every one
+is looked at and the first valid UUID wins; Litestar's parser keeps only the last.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from tracker.carts.domain import CartId, parse_cart_id
+
+MAX_AGE_S: Final = 72 * 60 * 60
+"""Seconds a cart is kept by the browser (brief 1: 72 hours)."""
+
+_CART_ID = re.compile(rb'(?:^|[;\s])cart_id="?([0-9a-fA-F-]{36})"?\s*(?:;|$)')
+
+
+def cart_id_of_cookie(headers: Iterable[tuple[bytes, bytes]]) -> CartId | None:
+    """Return the first valid cart id among the cookies of an ASGI request, or None."""
+    for name, value in headers:
+        if name == b"cookie":
+            for match in _CART_ID.finditer(value):
+                if cart_id := parse_cart_id(match[1].decode("ascii")):
+                    return cart_id
+    return None
+
+
+def set_cookie_header(cart_id: CartId, *, secure: bool) -> str:
+    """Return the value of the Set-Cookie header for a cart.
+
+    Over https the cookie is meant for a third party's page, each site with a jar of its own
+    (`SameSite=None; Partitioned`, which needs `Secure`); over plain http it still works on localhost.
+    """
+    scope = "Secure; SameSite=None; Partitioned" if secure else "SameSite=Lax"
+    return f"cart_id={cart_id}; Max-Age={MAX_AGE_S}; Path=/; HttpOnly; {scope}"

@@ -1,0 +1,128 @@
+"""Items as maps of last-writer-wins registers, and the rules for what a field may hold.
+
+Every field of an item carries the stamp of the write that set it. Merging two versions takes, field
+by field, the one with the greater stamp; a field that a write did not mention has stamp 0 and says
+nothing. Stamps are unique, so merging is commutative, associative and idempotent: the order of
+flushes, retries, replays and several workers cannot change the result. `store` holds the same rule
+in SQL, and a property test proves that the two are one function.
+
+A cart's id is its canonical text (36 characters, lower case): it comes as text from the cookie, goes
+as text into the answer, and asyncpg takes it as it is, so nothing ever converts it.
+"""
+
+import re
+import uuid
+from typing import Final, NewType
+
+from msgspec import Struct
+
+from tracker.errors import InvalidInputError
+
+CartId = NewType("CartId", str)
+"""A UUID in its canonical text form, which sorts like PostgreSQL's `uuid`."""
+
+ItemKey = tuple[CartId, str]
+"""(cart_id, external_id): what identifies an item in the whole system."""
+
+MAX_EXTERNAL_ID_BYTES: Final = 255
+"""Bytes of UTF-8. An index key of 2,700 random bytes is refused by PostgreSQL (54000)."""
+
+MAX_NAME_BYTES: Final = 2048
+"""Bytes of UTF-8."""
+
+MIN_VALUE: Final = -(2**63)
+MAX_VALUE: Final = 2**63 - 1
+"""Cents, as PostgreSQL's bigint holds them."""
+
+MAX_QUANTITY: Final = 2**31 - 1
+"""As PostgreSQL's integer holds it."""
+
+DEFAULT_QUANTITY: Final = 1
+"""Of an item that no write gave a quantity."""
+
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class Item(Struct, gc=False):
+    """What is known of one item: its fields, each with the stamp of its write (0: never written).
+
+    `quantity` 0 is a removed item, kept as a tombstone so that an older write cannot bring it back.
+    """
+
+    added_stamp: int
+    """Of the first write: the place of the item in its cart."""
+    name: str | None = None
+    name_stamp: int = 0
+    value: int | None = None
+    """Cents."""
+    value_stamp: int = 0
+    quantity: int | None = None
+    quantity_stamp: int = 0
+
+    @classmethod
+    def written(cls, stamp: int, name: str | None, value: int | None, quantity: int | None) -> "Item":
+        """Return the item as a single write at `stamp` describes it; None fields say nothing."""
+        return cls(
+            stamp,
+            name,
+            0 if name is None else stamp,
+            value,
+            0 if value is None else stamp,
+            quantity,
+            0 if quantity is None else stamp,
+        )
+
+    def merge(self, other: "Item") -> None:
+        """Take over whatever `other` knows better."""
+        self.added_stamp = min(self.added_stamp, other.added_stamp)
+        if other.name_stamp > self.name_stamp:
+            self.name, self.name_stamp = other.name, other.name_stamp
+        if other.value_stamp > self.value_stamp:
+            self.value, self.value_stamp = other.value, other.value_stamp
+        if other.quantity_stamp > self.quantity_stamp:
+            self.quantity, self.quantity_stamp = other.quantity, other.quantity_stamp
+
+    @property
+    def updated_stamp(self) -> int:
+        """Of the last write that changed a field."""
+        return max(self.added_stamp, self.name_stamp, self.value_stamp, self.quantity_stamp)
+
+    @property
+    def effective_quantity(self) -> int:
+        """How many are in the cart; 0 is a removed item."""
+        return DEFAULT_QUANTITY if self.quantity is None else self.quantity
+
+
+def new_cart_id() -> CartId:
+    """Return the id of a new cart: UUID version 4, because it must not be guessable."""
+    return CartId(str(uuid.uuid4()))
+
+
+def parse_cart_id(text: object) -> CartId | None:
+    """Return the cart id that `text` spells, of any UUID version and either case, or None."""
+    if not isinstance(text, str):
+        return None
+    lowered = text.lower()
+    return CartId(lowered) if _UUID.fullmatch(lowered) else None
+
+
+def check_external_id(field: str, text: str) -> None:
+    """Raise InvalidInputError, naming `field`, unless `text` can identify an item."""
+    if not text:
+        raise InvalidInputError(field, f"must be 1 to {MAX_EXTERNAL_ID_BYTES} bytes of UTF-8; it is empty")
+    _check_text(field, text, MAX_EXTERNAL_ID_BYTES)
+
+
+def check_name(field: str, text: str) -> None:
+    """Raise InvalidInputError, naming `field`, unless `text` can be a name."""
+    _check_text(field, text, MAX_NAME_BYTES)
+
+
+def _check_text(field: str, text: str, max_bytes: int) -> None:
+    if "\0" in text:
+        raise InvalidInputError(field, "must not contain NUL characters")
+    # At most 4 bytes a character: most texts need no encoding to be known as short enough.
+    if 4 * len(text) > max_bytes:
+        length = len(text.encode())
+        if length > max_bytes:
+            raise InvalidInputError(field, f"must be at most {max_bytes} bytes of UTF-8; it has {length}")

@@ -1,0 +1,136 @@
+"""The lifespan task that moves items from the aggregator to PostgreSQL.
+
+One batch is in flight at a time: it is written, and written again after a backoff, until PostgreSQL
+has committed it. Writing an item twice changes nothing (see `domain`), so a commit whose outcome is
+unknown is simply sent again. With nothing to write the task waits on an event and uses no CPU.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from tracker.carts.aggregator import Aggregator, Batch
+from tracker.errors import NotCommittedError
+
+BACKOFF_BASE_S: Final = 0.05
+BACKOFF_CAP_S: Final = 5.0
+"""Longest wait between two tries; what a recovered PostgreSQL waits for at worst."""
+
+CLOSING_BACKOFF_CAP_S: Final = 0.25
+"""The same once the process is stopping and each try may be the last."""
+
+logger = logging.getLogger(__name__)
+
+
+class Flusher:
+    """Drains `aggregator` every few milliseconds into `write`, which commits a batch or raises."""
+
+    def __init__(
+        self,
+        aggregator: Aggregator,
+        write: Callable[[Batch], Awaitable[None]],
+        *,
+        interval_ms: int,
+        max_items: int,
+    ) -> None:
+        self._aggregator = aggregator
+        self._write = write
+        self._interval_s = interval_ms / 1000
+        self._max_items = max_items
+        self._wake = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the task is alive; a flusher that is not makes the process not ready."""
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> None:
+        """Start the task on the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="flusher")
+
+    def wake(self) -> None:
+        """Say that there is something to flush; call it after every put."""
+        self._wake.set()
+
+    async def committed(self, stamp: int, timeout_s: float) -> None:
+        """Return when PostgreSQL has committed the write of this stamp.
+
+        Raises NotCommittedError after `timeout_s` seconds. The write stays queued.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((stamp, future))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            msg = f"PostgreSQL has not confirmed the item within {timeout_s:g} s; it is sent on as soon as possible"
+            raise NotCommittedError(msg) from None
+
+    async def close(self, timeout_s: float) -> int:
+        """Flush what is left for at most `timeout_s` seconds, stop, and return how many items remain."""
+        self._closing.set()
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout_s)
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        return len(self._aggregator)
+
+    async def _run(self) -> None:
+        while True:
+            if not self._aggregator:
+                if self._closing.is_set():
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+            if len(self._aggregator) < self._max_items and not self._closing.is_set():
+                await asyncio.sleep(self._interval_s)
+            if self._aggregator:
+                await self._flush(self._aggregator.drain(self._max_items))
+
+    async def _flush(self, batch: Batch) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._write(batch)
+            except Exception as error:  # noqa: BLE001  # whatever it was, the batch must not be lost
+                tries += 1
+                logger.warning("flush of %d items failed (try %d): %s", len(batch), tries, _summary(error))
+                await self._back_off(tries)
+            else:
+                break
+        if tries:
+            logger.warning("flush of %d items stored after %d failed tries", len(batch), tries)
+        self._aggregator.release()
+        self._answer_waiters()
+
+    async def _back_off(self, tries: int) -> None:
+        """Wait with full jitter, so that many workers do not come back at the same moment."""
+        cap_s = CLOSING_BACKOFF_CAP_S if self._closing.is_set() else BACKOFF_CAP_S
+        delay_s = random.uniform(0, min(cap_s, BACKOFF_BASE_S * 2 ** min(tries, 10)))  # noqa: S311  # not a secret
+        if self._closing.is_set():
+            await asyncio.sleep(delay_s)
+            return
+        try:
+            await asyncio.wait_for(self._closing.wait(), delay_s)
+        except TimeoutError:
+            return
+
+    def _answer_waiters(self) -> None:
+        """Answer who waits for a stamp older than everything that is still to be stored."""
+        oldest = self._aggregator.oldest_stamp()
+        while self._waiters and (oldest is None or self._waiters[0][0] < oldest):
+            _, future = self._waiters.popleft()
+            if not future.done():
+                future.set_result(None)
+
+
+def _summary(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,89 @@
+"""What Tracker does with carts: accept an item, show a cart.
+
+Nothing on the accepting side waits for PostgreSQL, unless the acknowledgement level asks for it.
+"""
+
+import asyncio
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tracker.carts import store
+from tracker.carts.aggregator import Aggregator, Batch
+from tracker.carts.domain import CartId, Item
+from tracker.carts.flusher import Flusher
+from tracker.clock import Stamper
+from tracker.errors import DatabaseUnavailableError
+from tracker.settings import Ack
+
+READ_TIMEOUT_S: Final = 5.0
+"""For the whole of a read, the wait for a connection included; then the reader gets a 503."""
+
+
+class CartService:
+    """The carts of one process."""
+
+    def __init__(
+        self,
+        *,
+        stamper: Stamper,
+        aggregator: Aggregator,
+        flusher: Flusher,
+        engine: AsyncEngine,
+        ack: Ack,
+        commit_timeout_s: float,
+    ) -> None:
+        self._stamper = stamper
+        self._aggregator = aggregator
+        self._flusher = flusher
+        self._engine = engine
+        self._waits_for_commit = ack is Ack.COMMIT
+        self._commit_timeout_s = commit_timeout_s
+
+    async def accept(
+        self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
+    ) -> None:
+        """Take a write of an item, whose fields are valid; return once it is acknowledged.
+
+        Raises BufferFullError when nothing was taken, NotCommittedError when the write was taken but
+        not yet confirmed (level `commit`).
+        """
+        stamp = self._stamper.next()
+        self._aggregator.put((cart_id, external_id), Item.written(stamp, name, value, quantity))
+        self._flusher.wake()
+        if self._waits_for_commit:
+            await self._flusher.committed(stamp, self._commit_timeout_s)
+
+    async def items_of(self, cart_id: CartId) -> dict[str, Item]:
+        """Return the items in a cart by external id, first added first, without the removed ones.
+
+        Raises DatabaseUnavailableError when PostgreSQL does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+                # What waits is looked at before what is stored: an item that is committed in between is
+                # then seen twice, which merging ignores; the other way round it could be missed.
+                waiting = self._aggregator.of_cart(cart_id)
+                found = await store.read_items(connection, cart_id)
+        except (OSError, SQLAlchemyError) as error:  # TimeoutError is an OSError
+            msg = "the database does not answer; the cart cannot be shown now"
+            raise DatabaseUnavailableError(msg) from error
+        for external_id, item in waiting.items():
+            if external_id in found:
+                found[external_id].merge(item)
+            else:
+                found[external_id] = item
+        in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
+        return {external_id: item for external_id, item in in_order if item.effective_quantity > 0}
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next item would be accepted."""
+        return self._flusher.running and not self._aggregator.full
+
+
+async def store_batch(engine: AsyncEngine, batch: Batch) -> None:
+    """Write `batch` in one transaction, or raise; what a raise leaves stored is unknown."""
+    async with engine.begin() as connection:
+        await store.write_items(connection, batch)

@@ -1,0 +1,128 @@
+"""The `tracker` command."""
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import click
+
+from tracker.db.database import database
+from tracker.db.engine import display_of
+from tracker.db.schema import check_schema, upgrade_schema
+from tracker.errors import ConfigurationError, TrackerError
+from tracker.settings import Settings, load_settings
+from tracker.supervisor import Supervisor
+from tracker.worker import BACKLOG, run_worker
+
+DEFAULT_PORT = 8000
+
+
+class _Commands(click.Group):
+    """Shows a TrackerError as one line instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except TrackerError as error:
+            click.echo(f"tracker: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tracker")
+def main() -> None:
+    """Track what shoppers put into their carts: answer at once, store in PostgreSQL.
+
+    Settings come from the environment: DATABASE_URL names the PostgreSQL to use (without it, an
+    embedded one runs in the data folder), TRACKER_DATA_DIR the data folder. The README lists all.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that serve.")
+def serve(host: str, port: int, workers: int) -> None:
+    """Serve until Ctrl-C or SIGTERM; then answer and store what is in hand."""
+    settings = load_settings(os.environ)
+    with database(settings) as url:
+        if settings.database_url is None:
+            upgrade_schema(url)
+        check_schema(url)
+        with _listen(host, port) as listener:
+            _say_ready(settings, url, listener)
+            if workers == 1:
+                run_worker(settings, url=url, listener=listener)
+            else:
+                Supervisor(listener, workers=workers, environ={**os.environ, "DATABASE_URL": url}).run()
+
+
+@main.command(hidden=True)
+@click.option("--fd", required=True, type=int)
+def serve_worker(fd: int) -> None:
+    """Serve on an inherited socket; started by the supervisor."""
+    settings = load_settings(os.environ)
+    if settings.database_url is None:
+        msg = "serve-worker is started by `tracker serve`"
+        raise ConfigurationError(msg)
+    run_worker(settings, url=settings.database_url, listener=socket.socket(fileno=fd))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database's schema up to date; the same as `alembic upgrade head`."""
+    with database(load_settings(os.environ)) as url:
+        upgrade_schema(url)
+        check_schema(url)
+        click.echo(f"The schema of {display_of(url)} is up to date.")
+
+
+@main.command()
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Where Tracker listens on this machine.")
+def health(port: int) -> None:
+    """Exit with 0 if the Tracker on this machine accepts items, with 1 if not."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=3) as answer:
+            click.echo(answer.read().decode())
+    except (urllib.error.URLError, OSError) as error:
+        click.echo(f"not ready: {error}", err=True)
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        msg = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --host and --port"
+        raise ConfigurationError(msg) from None
+    with listener:
+        yield listener
+
+
+def _say_ready(settings: Settings, url: str, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if settings.database_url is None:
+        where = f"{settings.data_dir.resolve()} (an embedded PostgreSQL; it stays between starts)"
+        own = (
+            "\n  your own PostgreSQL  set DATABASE_URL=postgresql://user:password@host/database, then: tracker migrate"
+        )
+    else:
+        where, own = display_of(url), ""
+    body = '{"external_id": "sku-1", "name": "Mug", "value": 1250}'
+    click.echo(
+        f"Tracker listens on {address}\n"
+        f"  try it   curl -i {address}/item -H 'Content-Type: application/json' -d '{body}'\n"
+        f"  data     {where}{own}\n"
+        "  stop     Ctrl-C",
+    )

@@ -1,0 +1,1 @@
+"""PostgreSQL: how it is reached, started, described and migrated. Knows no feature."""

@@ -1,0 +1,52 @@
+"""The errors Tracker raises on purpose, one family, with no HTTP in it.
+
+What an error means to a client (a status, a header) is decided once, in `tracker.http`; what it
+means to whoever starts the program (a line and an exit code) is decided in `tracker.cli`.
+"""
+
+
+class TrackerError(Exception):
+    """Base of every error that Tracker raises on purpose; `str(error)` is fit for a user to read."""
+
+
+class ConfigurationError(TrackerError):
+    """A setting, a folder or a program that Tracker needs at the start is wrong or missing."""
+
+
+class StaleSchemaError(ConfigurationError):
+    """The database's schema is not the one this version of Tracker was written for."""
+
+
+class InvalidInputError(TrackerError):
+    """A request's content breaks a rule.
+
+    `field` is the name the client used (empty for the document as a whole), `rule` says what is
+    asked for.
+    """
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field} {rule}" if field else rule)
+        self.field = field
+        self.rule = rule
+
+
+class UnsupportedMediaTypeError(TrackerError):
+    """The body is declared to be something other than JSON."""
+
+
+class UnavailableError(TrackerError):
+    """Tracker cannot do this now; the same call may succeed after `retry_after_s` seconds."""
+
+    retry_after_s = 1
+
+
+class BufferFullError(UnavailableError):
+    """The buffer holds as many bytes as it may; nothing was accepted."""
+
+
+class NotCommittedError(UnavailableError):
+    """The item was taken, but PostgreSQL has not confirmed it in time; sending it again is safe."""
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """PostgreSQL did not answer in time."""

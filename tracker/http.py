@@ -1,0 +1,104 @@
+"""Errors as problem+json (RFC 9457), and the health of the process."""
+
+import http
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from litestar import Request, Response, get
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import UNSET, Struct, UnsetType
+
+from tracker.errors import InvalidInputError, TrackerError, UnavailableError, UnsupportedMediaTypeError
+
+MAX_BODY_BYTES: Final = 65_536
+"""Of a request's body: what sendBeacon can send at most."""
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+
+logger = logging.getLogger(__name__)
+
+
+class Problem(Struct, omit_defaults=True):
+    """What went wrong."""
+
+    title: str
+    status: int
+    detail: str
+    field: str | UnsetType = UNSET
+    rule: str | UnsetType = UNSET
+
+
+class Health(Struct):
+    """How the process is."""
+
+    status: str
+
+
+AnyRequest = Request[Any, Any, Any]
+
+
+def problem_spec(description: str) -> ResponseSpec:
+    """Return how OpenAPI describes an answer that is a problem."""
+    return ResponseSpec(Problem, description=description, media_type=PROBLEM_MEDIA_TYPE, generate_examples=False)
+
+
+def _problem(status: int, detail: str, headers: dict[str, str] | None = None, **more: str) -> Response[Problem]:
+    title = http.HTTPStatus(status).phrase
+    return Response(
+        Problem(title=title, status=status, detail=detail, **more),
+        status_code=status,
+        media_type=PROBLEM_MEDIA_TYPE,
+        headers=headers,
+    )
+
+
+def _invalid_input(_: AnyRequest, error: InvalidInputError) -> Response[Problem]:
+    return _problem(400, str(error), field=error.field, rule=error.rule)
+
+
+def _unsupported_media_type(_: AnyRequest, error: UnsupportedMediaTypeError) -> Response[Problem]:
+    return _problem(415, str(error))
+
+
+def _unavailable(_: AnyRequest, error: UnavailableError) -> Response[Problem]:
+    return _problem(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
+
+
+def _http_exception(_: AnyRequest, error: HTTPException) -> Response[Problem]:
+    return _problem(error.status_code, error.detail, headers=dict(error.headers or {}))
+
+
+def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
+    logger.error("unexpected error in %s %s", request.method, request.scope["path"], exc_info=error)
+    return _problem(500, "An error on our side; it is in the log.")
+
+
+EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {
+    InvalidInputError: _invalid_input,
+    UnsupportedMediaTypeError: _unsupported_media_type,
+    UnavailableError: _unavailable,
+    HTTPException: _http_exception,
+    TrackerError: _unexpected,
+    Exception: _unexpected,
+}
+
+
+@get("/health/live", tags=["health"])
+async def live() -> Health:
+    """Answer 200 as long as the process answers at all."""
+    return Health("live")
+
+
+@get(
+    "/health/ready",
+    tags=["health"],
+    responses={503: problem_spec("No items are accepted now")},
+)
+async def ready(request: AnyRequest) -> Health:
+    """Answer 200 while the next item would be accepted, 503 when the buffer is full."""
+    if not request.app.state.context.carts.ready:
+        msg = "no items are accepted now: the buffer is full, or the flusher does not run"
+        raise UnavailableError(msg)
+    return Health("ready")

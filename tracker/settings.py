@@ -1,0 +1,93 @@
+"""Settings: one frozen Struct, read once from the environment, units in the names.
+
+`msgspec` converts and checks the values by the annotations below; the variable of a field is its
+name in capitals behind `TRACKER_`, except for `DATABASE_URL`, which every host of PostgreSQL
+already sets under that name.
+
+Where to listen is not among them but an option of `tracker serve`: Kubernetes sets `TRACKER_PORT`
+by itself (to `tcp://…`) in every pod beside a service called "tracker".
+"""
+
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from tracker.errors import ConfigurationError
+
+
+class Ack(enum.Enum):
+    """The acknowledgement level: what must have happened to an item before the client is answered."""
+
+    MEMORY = "memory"
+    """The aggregator has it. It survives nothing but a regular stop."""
+
+    COMMIT = "commit"
+    """PostgreSQL has committed it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set from outside."""
+
+    database_url: str | None = None
+    """The PostgreSQL to use, as libpq writes it; None starts an embedded one in the data folder."""
+
+    data_dir: Path = Path("data")
+    """Folder for what this machine keeps: the worker locks, and the embedded PostgreSQL."""
+
+    ack: Ack = Ack.MEMORY
+    """When an item is answered; see `Ack`."""
+
+    flush_interval_ms: Annotated[int, Meta(ge=1, le=10_000)] = 5
+    """How long items are gathered before they are written, in milliseconds."""
+
+    flush_max_items: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    """Most items that one statement writes. Beyond 1,000 the gain measured was below 10 %."""
+
+    buffer_max_mb: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    """Most memory that items waiting for PostgreSQL may take, per worker, in MiB; then 503."""
+
+    commit_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 5.0
+    """How long an answer waits for PostgreSQL at level `commit` before it is a 503, in seconds."""
+
+    trusted_proxies: str = "127.0.0.1"
+    """Addresses or networks, by commas, whose X-Forwarded-Proto and -For are believed; `*` is all."""
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ`; an empty variable counts as not set.
+
+    Raises ConfigurationError that names the variable, its value and the rule it breaks.
+    """
+    values: dict[str, object] = {}
+    for name in Settings.__struct_fields__:
+        variable = variable_of(name)
+        if text := environ.get(variable):
+            values[name] = _convert(name, variable, text)
+    return Settings(**values)  # type: ignore[arg-type]  # each was converted to its field's type
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that sets the field `name`."""
+    return "DATABASE_URL" if name == "database_url" else f"TRACKER_{name.upper()}"
+
+
+def _convert(name: str, variable: str, text: str) -> object:
+    annotation = _FIELD_TYPES[name]
+    try:
+        return msgspec.convert(text, annotation, strict=False, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        msg = f"{variable}={text!r} is not valid: {error}"
+        raise ConfigurationError(msg) from None
+
+
+def _from_text(kind: type, text: object) -> object:
+    if kind is Path:
+        return Path(str(text))
+    raise NotImplementedError(kind)
+
+
+_FIELD_TYPES = {field.name: field.type for field in msgspec.structs.fields(Settings)}

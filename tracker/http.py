@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from litestar import Request, Response, get
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, Struct, UnsetType
 
@@ -70,6 +70,16 @@ def _http_exception(_: AnyRequest, error: HTTPException) -> Response[Problem]:
     return _problem(error.status_code, error.detail, headers=dict(error.headers or {}))
 
 
+def _validation_exception(request: AnyRequest, error: ValidationException) -> Response[Problem]:
+    """Answer what Litestar finds wrong by itself: a parameter, or `data`, a body that is missing."""
+    for found in error.extra or ():
+        field, rule = (found["key"], found["message"]) if isinstance(found, dict) else ("", str(found))
+        if field == "data":
+            field, rule = "", "the body must be valid JSON: it is empty"
+        return _invalid_input(request, InvalidInputError(field, rule))
+    return _invalid_input(request, InvalidInputError("", error.detail))
+
+
 def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
     logger.error("unexpected error in %s %s", request.method, request.scope["path"], exc_info=error)
     return _problem(500, "An error on our side; it is in the log.")
@@ -79,6 +89,7 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any]
     InvalidInputError: _invalid_input,
     UnsupportedMediaTypeError: _unsupported_media_type,
     UnavailableError: _unavailable,
+    ValidationException: _validation_exception,
     HTTPException: _http_exception,
     TrackerError: _unexpected,
     Exception: _unexpected,

@@ -6,6 +6,7 @@ unknown is simply sent again. With nothing to write the task waits on an event a
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import deque
@@ -90,7 +91,7 @@ class Flusher:
                 self._wake.clear()
                 await self._wake.wait()
             if len(self._aggregator) < self._max_items and not self._closing.is_set():
-                await asyncio.sleep(self._interval_s)
+                await self._pause(self._interval_s)
             if self._aggregator:
                 await self._flush(self._aggregator.drain(self._max_items))
 
@@ -116,11 +117,14 @@ class Flusher:
         delay_s = random.uniform(0, min(cap_s, BACKOFF_BASE_S * 2 ** min(tries, 10)))  # noqa: S311  # not a secret
         if self._closing.is_set():
             await asyncio.sleep(delay_s)
-            return
-        try:
-            await asyncio.wait_for(self._closing.wait(), delay_s)
-        except TimeoutError:
-            return
+        else:
+            await self._pause(delay_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless the process is told to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
     def _answer_waiters(self) -> None:
         """Answer who waits for a stamp older than everything that is still to be stored."""

@@ -7,6 +7,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.spec import (
     OpenAPIFormat,
+    OpenAPIResponse,
     OpenAPIType,
     Operation,
     RequestBody,
@@ -40,7 +41,7 @@ class CartOperation(Operation):
     """How OpenAPI describes a route that takes the cart from its cookie, and JSON as text/plain too."""
 
     def __post_init__(self) -> None:
-        """Add the cookie and the second media type."""
+        """Add the cookie and the second media type; an empty answer has no media type at all."""
         cookie = OpenAPIParameter(
             name="cart_id",
             param_in="cookie",
@@ -50,6 +51,9 @@ class CartOperation(Operation):
         self.parameters = [*(self.parameters or []), cookie]
         if isinstance(self.request_body, RequestBody):
             self.request_body.content["text/plain"] = self.request_body.content["application/json"]
+        empty = (self.responses or {}).get("204")
+        if isinstance(empty, OpenAPIResponse):
+            empty.content = None  # Litestar documents a body of `null`
 
 
 _SETS_COOKIE = ResponseHeader(

@@ -1,0 +1,252 @@
+"""What the tests share: a PostgreSQL for the session, a fresh database and a real server for a test."""
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tracker.db.embedded import embedded_postgres
+from tracker.db.schema import upgrade_schema
+
+REPO = Path(__file__).parent.parent
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Database:
+    """A migrated database of a test's own."""
+
+    url: str
+
+    def fetch(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
+        """Run a statement and return its rows."""
+
+        async def run() -> list[dict[str, Any]]:
+            connection = await asyncpg.connect(self.url)
+            try:
+                return [dict(row) for row in await connection.fetch(sql, *arguments)]
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+    def items(self, cart_id: str) -> dict[str, dict[str, Any]]:
+        """Return what is stored of a cart, by external id."""
+        rows = self.fetch("SELECT * FROM items WHERE cart_id = $1 ORDER BY added_stamp", cart_id)
+        return {row["external_id"]: row for row in rows}
+
+    def wait_for_items(self, cart_id: str, count: int = 1, timeout_s: float = 30.0) -> dict[str, dict[str, Any]]:
+        """Return what is stored of a cart once it has at least `count` items."""
+        deadline = time.monotonic() + timeout_s
+        while len(found := self.items(cart_id)) < count:
+            assert time.monotonic() < deadline, f"{len(found)} of {count} items stored after {timeout_s} s"
+            time.sleep(0.02)
+        return found
+
+
+@dataclass
+class Tracker:
+    """A running `tracker serve`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    banner: list[str]
+    client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # each test says which cart it means
+        self.client = httpx.Client(base_url=self.url, timeout=30, cookies=no_cookies)
+
+    def post_item(self, body: Mapping[str, object], cart_id: str | None = None) -> httpx.Response:
+        """POST /item with a JSON body, in the cart of the cookie if one is given."""
+        return self.client.post("/item", json=body, headers=cookie(cart_id))
+
+    def post_items(self, body: Mapping[str, object], cart_id: str | None = None) -> httpx.Response:
+        """POST /items with a JSON body, in the cart of the cookie if one is given."""
+        return self.client.post("/items", json=body, headers=cookie(cart_id))
+
+    def get_items(self, cart_id: str) -> list[dict[str, Any]]:
+        """Return the items of a cart as GET /items shows them."""
+        answer = self.client.get("/items", headers=cookie(cart_id))
+        assert answer.status_code == 200, answer.text
+        items: list[dict[str, Any]] = answer.json()["items"]
+        return items
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+def cookie(cart_id: str | None) -> dict[str, str]:
+    """Return the headers that name a cart."""
+    return {} if cart_id is None else {"Cookie": f"cart_id={cart_id}"}
+
+
+def cart_of(answer: httpx.Response) -> str:
+    """Return the cart that an answer sets a cookie for."""
+    match = re.match(r"cart_id=([0-9a-f-]{36});", answer.headers["set-cookie"])
+    assert match, answer.headers
+    return match[1]
+
+
+def run_tracker(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a `tracker` command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "tracker", *arguments],
+        env={**clean_environ(), **(env or {})},
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+        check=False,
+    )
+
+
+def clean_environ() -> dict[str, str]:
+    """Return the environment without any setting of Tracker's."""
+    return {
+        name: value for name, value in os.environ.items() if name != "DATABASE_URL" and not name.startswith("TRACKER_")
+    }
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a PostgreSQL where databases may be created."""
+    if url := os.environ.get("TRACKER_TEST_DATABASE_URL"):
+        yield url
+        return
+    with embedded_postgres(tmp_path_factory.mktemp("pg")) as url:
+        yield url
+
+
+def _execute(url: str, statement: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def _url_of(server_url: str, database: str) -> str:
+    return re.sub(r"^([a-z+]+://[^/?]*)/?[^?]*", rf"\1/{database}", server_url)
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """Return the name of a migrated database to copy: 30 ms a copy instead of a migration a test."""
+    name = f"tracker_template_{secrets.token_hex(4)}"
+    _execute(server_url, f"CREATE DATABASE {name}")
+    upgrade_schema(_url_of(server_url, name))
+    yield name
+    _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[str]:
+    """Return the URL of a fresh database with nothing in it."""
+    name = f"tracker_test_{secrets.token_hex(4)}"
+    _execute(server_url, f"CREATE DATABASE {name}")
+    yield _url_of(server_url, name)
+    _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _copied(server_url: str, template: str) -> Iterator[Database]:
+    name = f"tracker_test_{secrets.token_hex(4)}"
+    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield Database(_url_of(server_url, name))
+    _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(server_url: str, template: str) -> Iterator[Database]:
+    """A fresh, migrated database."""
+    yield from _copied(server_url, template)
+
+
+@pytest.fixture(scope="session")
+def shared_database(server_url: str, template: str) -> Iterator[Database]:
+    """The database of `tracker`, for tests that keep to carts of their own."""
+    yield from _copied(server_url, template)
+
+
+StartTracker = Callable[..., Tracker]
+
+
+def _starter(data_dir: Path) -> Iterator[StartTracker]:
+    started: list[Tracker] = []
+
+    def start(*arguments: str, env: Mapping[str, str] | None = None) -> Tracker:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tracker", "serve", "--port", "0", *arguments],
+            env={**clean_environ(), "TRACKER_DATA_DIR": str(data_dir), **(env or {})},
+            cwd=REPO,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        banner: list[str] = []
+        while not any("stop" in line for line in banner):
+            line = process.stdout.readline()
+            assert line, f"tracker serve ended with {process.wait(STOP_TIMEOUT_S)}"
+            banner.append(line.rstrip())
+        url = banner[0].split()[-1]
+        tracker = Tracker(process, url, banner)
+        started.append(tracker)
+        _wait_until_answering(tracker)
+        return tracker
+
+    yield start
+    for tracker in started:
+        tracker.stop()
+        assert tracker.process.stdout is not None
+        tracker.process.stdout.close()
+
+
+def _wait_until_answering(tracker: Tracker) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            tracker.client.get("/health/live")
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, "tracker serve does not answer"
+            time.sleep(0.05)
+        else:
+            return
+
+
+@pytest.fixture
+def start_tracker(tmp_path: Path) -> Iterator[StartTracker]:
+    """Start a real server; it is stopped after the test."""
+    yield from _starter(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tracker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracker]:
+    """A server that many tests share, each with carts of its own."""
+    for start in _starter(tmp_path_factory.mktemp("tracker")):
+        yield start(env={"DATABASE_URL": shared_database.url})

@@ -1,0 +1,258 @@
+"""Starting, stopping and what happens while PostgreSQL is away, with real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Database, StartTracker, cart_of, run_tracker
+
+
+def wait_until(condition: object, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"not so within {timeout_s} s"
+        time.sleep(0.05)
+
+
+class Outage:
+    """Shuts everybody out of one database, as a stopped PostgreSQL would."""
+
+    def __init__(self, server_url: str, database: Database) -> None:
+        self._server = Database(server_url)
+        self._name = database.fetch("SELECT current_database() AS name")[0]["name"]
+
+    def begin(self) -> None:
+        self._server.fetch(f'ALTER DATABASE "{self._name}" ALLOW_CONNECTIONS false')
+        self._server.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", self._name)
+
+    def end(self) -> None:
+        self._server.fetch(f'ALTER DATABASE "{self._name}" ALLOW_CONNECTIONS true')
+
+
+@pytest.fixture
+def outage(server_url: str, database: Database) -> Iterator[Outage]:
+    outage = Outage(server_url, database)
+    yield outage
+    outage.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_stores_what_was_accepted_and_exits_with_0(
+    start_tracker: StartTracker, database: Database, number: signal.Signals
+) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url, "TRACKER_FLUSH_INTERVAL_MS": "2000"})
+    cart_id = str(uuid.uuid4())
+    for n in range(50):
+        assert tracker.post_item({"external_id": f"sku-{n}"}, cart_id).status_code == 204
+    assert tracker.stop(number) == 0
+    assert len(database.items(cart_id)) == 50
+
+
+def test_an_outage_loses_nothing_and_recovers_by_itself(
+    start_tracker: StartTracker, database: Database, outage: Outage
+) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url})
+    cart_id = cart_of(tracker.post_item({"external_id": "before"}))
+    database.wait_for_items(cart_id)
+    outage.begin()
+    for n in range(100):
+        assert tracker.post_item({"external_id": f"sku-{n}"}, cart_id).status_code == 204
+    answer = tracker.client.get("/items", params={"cart_id": cart_id})
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert tracker.client.get("/health/live").status_code == 200
+    assert tracker.client.get("/health/ready").status_code == 200
+    outage.end()
+    assert len(database.wait_for_items(cart_id, 101)) == 101
+    assert len(tracker.get_items(cart_id)) == 101
+
+
+def test_a_full_buffer_is_503_until_postgresql_is_back(
+    start_tracker: StartTracker, database: Database, outage: Outage
+) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url, "TRACKER_BUFFER_MAX_MB": "1"})
+    outage.begin()
+    cart_id, accepted = str(uuid.uuid4()), []
+    for n in range(5000):
+        answer = tracker.post_item({"external_id": f"sku-{n}", "name": "x" * 2000}, cart_id)
+        if answer.status_code == 503:
+            break
+        assert answer.status_code == 204
+        accepted.append(f"sku-{n}")
+    assert 300 < len(accepted) < 1000
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert tracker.client.get("/health/ready").status_code == 503
+    assert tracker.client.get("/health/live").status_code == 200
+    outage.end()
+    wait_until(lambda: tracker.client.get("/health/ready").status_code == 200)
+    assert tracker.post_item({"external_id": "after"}, cart_id).status_code == 204
+    assert set(database.wait_for_items(cart_id, len(accepted) + 1)) == {*accepted, "after"}
+
+
+def test_at_level_commit_the_answer_comes_after_the_commit(start_tracker: StartTracker, database: Database) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url, "TRACKER_ACK": "commit"})
+    for n in range(20):
+        cart_id = cart_of(tracker.post_item({"external_id": f"sku-{n}"}))
+        assert set(database.items(cart_id)) == {f"sku-{n}"}
+
+
+def test_at_level_commit_an_outage_is_503_and_the_item_is_stored_later(
+    start_tracker: StartTracker, database: Database, outage: Outage
+) -> None:
+    tracker = start_tracker(
+        env={"DATABASE_URL": database.url, "TRACKER_ACK": "commit", "TRACKER_COMMIT_TIMEOUT_S": "0.2"}
+    )
+    cart_id = str(uuid.uuid4())
+    outage.begin()
+    answer = tracker.post_item({"external_id": "a"}, cart_id)
+    assert answer.status_code == 503
+    assert "retry-after" in answer.headers
+    outage.end()
+    assert set(database.wait_for_items(cart_id)) == {"a"}
+
+
+def test_several_workers_serve_one_address_and_stop_with_0(start_tracker: StartTracker, database: Database) -> None:
+    tracker = start_tracker("--workers", "2", env={"DATABASE_URL": database.url})
+    cart_id = str(uuid.uuid4())
+    for n in range(100):
+        tracker.client.close()
+        tracker.__post_init__()
+        assert tracker.post_item({"external_id": f"sku-{n % 10}", "quantity": n}, cart_id).status_code == 204
+    rows = database.wait_for_items(cart_id, 10)
+    wait_until(lambda: {row["quantity"] for row in database.items(cart_id).values()} == set(range(90, 100)))
+    workers = {row["quantity_stamp"] & 1023 for row in rows.values()}
+    assert workers <= {0, 1}
+    assert tracker.stop() == 0
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # ended, and its new parent has not looked yet
+
+
+def test_a_worker_that_dies_is_replaced(start_tracker: StartTracker, database: Database) -> None:
+    tracker = start_tracker("--workers", "2", env={"DATABASE_URL": database.url})
+    wait_until(lambda: len(children(tracker.process.pid)) == 2)
+    victim = children(tracker.process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: len(children(tracker.process.pid)) == 2 and victim not in children(tracker.process.pid))
+    assert tracker.post_item({"external_id": "a"}).status_code == 204
+    assert tracker.stop() == 0
+
+
+def test_no_worker_outlives_a_killed_supervisor(start_tracker: StartTracker, database: Database) -> None:
+    tracker = start_tracker("--workers", "2", env={"DATABASE_URL": database.url})
+    wait_until(lambda: len(children(tracker.process.pid)) == 2)
+    workers = children(tracker.process.pid)
+    tracker.stop(signal.SIGKILL)
+    wait_until(lambda: not any(alive(pid) for pid in workers))
+
+
+def test_the_embedded_postgresql_keeps_its_data_and_dies_with_tracker(start_tracker: StartTracker) -> None:
+    first = start_tracker()
+    assert "embedded PostgreSQL" in "\n".join(first.banner)
+    cart_id = first.post_items({"product_id": "a", "name": "Mug"}).json()["cart_id"]
+    assert first.stop() == 0
+
+    second = start_tracker()
+    assert [item["name"] for item in second.get_items(cart_id)] == ["Mug"]
+    second.post_items({"product_id": "b"}, cart_id)
+    wait_until(lambda: second.get_items(cart_id)[-1]["product_id"] == "b")
+    servers = children(second.process.pid)
+    assert servers
+    time.sleep(0.2)  # the promise of level `memory` begins with the flush
+    second.stop(signal.SIGKILL)
+
+    third = start_tracker()  # at once, while the server of the killed one may still be stopping
+    assert [item["product_id"] for item in third.get_items(cart_id)] == ["a", "b"]
+    assert not any(alive(pid) for pid in servers)
+
+
+def test_a_second_process_joins_the_running_embedded_postgresql(start_tracker: StartTracker, tmp_path: Path) -> None:
+    tracker = start_tracker()
+    done = run_tracker("migrate", env={"TRACKER_DATA_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert tracker.post_item({"external_id": "a"}).status_code == 204
+
+
+def test_a_taken_port_is_told_in_one_line(start_tracker: StartTracker, database: Database) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url})
+    port = tracker.url.rpartition(":")[2]
+    done = run_tracker("serve", "--port", port, env={"DATABASE_URL": database.url})
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert port in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({"TRACKER_FLUSH_INTERVAL_MS": "soon"}, "TRACKER_FLUSH_INTERVAL_MS"),
+        ({"TRACKER_ACK": "never"}, "TRACKER_ACK"),
+        ({"DATABASE_URL": "mysql://h/d"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/d"}, "127.0.0.1:1"),
+        ({"TRACKER_DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
+        ({"TRACKER_DATA_DIR": "x" * 100}, "TRACKER_DATA_DIR"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_start_that_cannot_work_ends_with_one_line_that_names_the_reason(env: dict[str, str], named: str) -> None:
+    done = run_tracker("serve", "--port", "0", env=env)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert named in done.stderr
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["migrate"], ["health"]])
+def test_help_reads_well(command: list[str]) -> None:
+    done = run_tracker(*command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: ")
+    assert "serve-worker" not in done.stdout
+
+
+def test_health_says_whether_items_are_accepted(start_tracker: StartTracker, database: Database) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url})
+    port = tracker.url.rpartition(":")[2]
+    assert run_tracker("health", "--port", port).returncode == 0
+    tracker.stop()
+    assert run_tracker("health", "--port", port).returncode == 1
+
+
+def test_an_idle_service_uses_next_to_no_cpu(start_tracker: StartTracker, database: Database) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url})
+    tracker.post_item({"external_id": "a"})
+    time.sleep(0.5)
+
+    def cpu_s() -> float:
+        fields = Path(f"/proc/{tracker.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = cpu_s()
+    time.sleep(2)
+    assert cpu_s() - before < 0.2
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tracker", "--version"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    assert "version" in done.stdout

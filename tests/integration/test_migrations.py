@@ -1,0 +1,56 @@
+"""The schema: up, down, unchanged, and refused when stale."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import REPO, Database, clean_environ, run_tracker
+
+
+def alembic(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).parent / "alembic", *arguments],
+        env={**clean_environ(), "DATABASE_URL": url},
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def tables(url: str) -> set[str]:
+    rows = Database(url).fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {row["tablename"] for row in rows}
+
+
+def test_alembic_upgrades_checks_and_downgrades(empty_database: str) -> None:
+    assert alembic("upgrade", "head", url=empty_database).returncode == 0
+    assert {"carts", "items"} <= tables(empty_database)
+    check = alembic("check", url=empty_database)
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert alembic("downgrade", "base", url=empty_database).returncode == 0
+    assert tables(empty_database) == {"alembic_version"}
+    assert alembic("upgrade", "head", url=empty_database).returncode == 0
+
+
+def test_tracker_migrate_is_the_same_upgrade(empty_database: str) -> None:
+    done = run_tracker("migrate", env={"DATABASE_URL": empty_database})
+    assert done.returncode == 0, done.stderr
+    assert "up to date" in done.stdout
+    assert alembic("check", url=empty_database).returncode == 0
+
+
+def test_a_database_without_schema_is_refused_in_one_line_that_names_the_command(empty_database: str) -> None:
+    done = run_tracker("serve", "--port", "0", env={"DATABASE_URL": empty_database})
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "tracker migrate" in done.stderr
+
+
+def test_a_newer_schema_is_refused(database: Database) -> None:
+    database.fetch("UPDATE alembic_version SET version_num = 'from-the-future'")
+    done = run_tracker("serve", "--port", "0", env={"DATABASE_URL": database.url})
+    assert done.returncode == 1
+    assert "from-the-future" in done.stderr

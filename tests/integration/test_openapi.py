@@ -1,0 +1,45 @@
+"""The served OpenAPI: complete enough for schemathesis to find nothing undocumented."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import Tracker
+
+CHECKS = [
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+]
+
+
+def test_schemathesis_finds_no_server_error_and_no_undocumented_answer(tracker: Tracker, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            Path(sys.executable).parent / "schemathesis",
+            "run",
+            f"{tracker.url}/docs/openapi.json",
+            "--checks",
+            ",".join(CHECKS),
+            "--max-examples=100",
+            "--no-color",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+def test_the_document_describes_every_route(tracker: Tracker) -> None:
+    document = tracker.client.get("/docs/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    assert set(document["paths"]) == {"/item", "/items", "/api/v1/items", "/health/live", "/health/ready"}
+    quantity = document["components"]["schemas"]["ItemIn"]["properties"]["quantity"]["anyOf"][0]
+    assert (quantity["minimum"], quantity["maximum"]) == (0, 2**31 - 1)
+    assert set(document["paths"]["/item"]["post"]["requestBody"]["content"]) == {"application/json", "text/plain"}

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from tracker.errors import ConfigurationError
+from tracker.settings import Ack, Settings, load_settings
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert load_settings({}) == Settings()
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert load_settings({"TRACKER_ACK": "", "DATABASE_URL": ""}) == Settings()
+
+
+def test_every_kind_of_value_is_read() -> None:
+    settings = load_settings(
+        {
+            "DATABASE_URL": "postgresql://h/d",
+            "TRACKER_DATA_DIR": "/var/lib/t",
+            "TRACKER_ACK": "commit",
+            "TRACKER_FLUSH_INTERVAL_MS": "7",
+            "TRACKER_COMMIT_TIMEOUT_S": "0.5",
+        }
+    )
+    assert settings == Settings(
+        database_url="postgresql://h/d",
+        data_dir=Path("/var/lib/t"),
+        ack=Ack.COMMIT,
+        flush_interval_ms=7,
+        commit_timeout_s=0.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rule"),
+    [
+        ("TRACKER_FLUSH_INTERVAL_MS", "0", ">= 1"),
+        ("TRACKER_FLUSH_INTERVAL_MS", "soon", "Expected `int`"),
+        ("TRACKER_FLUSH_MAX_ITEMS", "100000", "<= 10000"),
+        ("TRACKER_BUFFER_MAX_MB", "-5", ">= 1"),
+        ("TRACKER_ACK", "maybe", "Invalid enum value"),
+        ("TRACKER_COMMIT_TIMEOUT_S", "nan", "TRACKER_COMMIT_TIMEOUT_S"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_it(variable: str, value: str, rule: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({variable: value})
+    message = str(caught.value)
+    assert variable in message
+    assert value in message
+    assert rule in message
+    assert "\n" not in message

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -65,11 +66,12 @@ class Tracker:
     process: subprocess.Popen[str]
     url: str
     banner: list[str]
+    verify: ssl.SSLContext | bool = True
     client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # each test says which cart it means
-        self.client = httpx.Client(base_url=self.url, timeout=30, cookies=no_cookies)
+        self.client = httpx.Client(base_url=self.url, timeout=30, cookies=no_cookies, verify=self.verify)
 
     def post_item(self, body: Mapping[str, object], cart_id: str | None = None) -> httpx.Response:
         """POST /item with a JSON body, in the cart of the cookie if one is given."""
@@ -200,7 +202,7 @@ StartTracker = Callable[..., Tracker]
 def _starter(data_dir: Path) -> Iterator[StartTracker]:
     started: list[Tracker] = []
 
-    def start(*arguments: str, env: Mapping[str, str] | None = None) -> Tracker:
+    def start(*arguments: str, env: Mapping[str, str] | None = None, verify: ssl.SSLContext | bool = True) -> Tracker:
         process = subprocess.Popen(
             [sys.executable, "-m", "tracker", "serve", "--port", "0", *arguments],
             env={**clean_environ(), "TRACKER_DATA_DIR": str(data_dir), **(env or {})},
@@ -215,7 +217,7 @@ def _starter(data_dir: Path) -> Iterator[StartTracker]:
             assert line, f"tracker serve ended with {process.wait(STOP_TIMEOUT_S)}"
             banner.append(line.rstrip())
         url = banner[0].split()[-1]
-        tracker = Tracker(process, url, banner)
+        tracker = Tracker(process, url, banner, verify)
         started.append(tracker)
         _wait_until_answering(tracker)
         return tracker

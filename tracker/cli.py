@@ -1,25 +1,27 @@
 """The `tracker` command."""
 
 import contextlib
+import http.client
 import logging
 import os
 import socket
+import ssl
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from typing import Final
 
 import click
 
 from tracker.db.database import database
 from tracker.db.engine import display_of
 from tracker.db.schema import check_schema, upgrade_schema
-from tracker.errors import ConfigurationError, TrackerError
+from tracker.errors import ConfigurationError, TrackerError, UnavailableError
 from tracker.settings import Settings, load_settings
 from tracker.supervisor import Supervisor
-from tracker.worker import BACKLOG, run_worker
+from tracker.worker import BACKLOG, check_tls, run_worker
 
-DEFAULT_PORT = 8000
+DEFAULT_PORT: Final = 8000
+HEALTH_TIMEOUT_S: Final = 3.0
 
 
 class _Commands(click.Group):
@@ -53,6 +55,7 @@ def main() -> None:
 def serve(host: str, port: int, workers: int) -> None:
     """Serve until Ctrl-C or SIGTERM; then answer and store what is in hand."""
     settings = load_settings(os.environ)
+    check_tls(settings)
     with database(settings) as url:
         if settings.database_url is None:
             upgrade_schema(url)
@@ -89,12 +92,22 @@ def migrate() -> None:
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="Where Tracker listens on this machine.")
 def health(port: int) -> None:
     """Exit with 0 if the Tracker on this machine accepts items, with 1 if not."""
+    if load_settings(os.environ).tls_cert is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HEALTH_TIMEOUT_S)
+    else:
+        context = ssl.create_default_context()
+        context.check_hostname = False  # the certificate names the public host, this asks 127.0.0.1
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=HEALTH_TIMEOUT_S, context=context)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=3) as answer:
-            click.echo(answer.read().decode())
-    except (urllib.error.URLError, OSError) as error:
-        click.echo(f"not ready: {error}", err=True)
-        sys.exit(1)
+        connection.request("GET", "/health/ready")
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        msg = f"no Tracker answers on port {port}: {error}"
+        raise UnavailableError(msg) from None
+    click.echo(text)
+    sys.exit(answer.status != http.HTTPStatus.OK)
 
 
 @contextlib.contextmanager
@@ -111,7 +124,8 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
 
 def _say_ready(settings: Settings, url: str, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     if settings.database_url is None:
         where = f"{settings.data_dir.resolve()} (an embedded PostgreSQL; it stays between starts)"
         own = (

@@ -45,7 +45,14 @@ class BufferFullError(UnavailableError):
 
 
 class NotCommittedError(UnavailableError):
-    """The item was taken, but PostgreSQL has not confirmed it in time; sending it again is safe."""
+    """The item was taken into `cart_id`, but PostgreSQL has not confirmed it in time.
+
+    It is written as soon as possible; sending it again to the same cart is safe.
+    """
+
+    def __init__(self, cart_id: str, timeout_s: float) -> None:
+        super().__init__(f"PostgreSQL has not confirmed the item within {timeout_s:g} s; it is written when it can be")
+        self.cart_id = cart_id
 
 
 class DatabaseUnavailableError(UnavailableError):

@@ -62,7 +62,8 @@ def _unsupported_media_type(_: AnyRequest, error: UnsupportedMediaTypeError) -> 
     return _problem(415, str(error))
 
 
-def _unavailable(_: AnyRequest, error: UnavailableError) -> Response[Problem]:
+def unavailable(_: AnyRequest, error: UnavailableError) -> Response[Problem]:
+    """Answer 503, and when to try again."""
     return _problem(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
 
 
@@ -88,7 +89,7 @@ def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
 EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {
     InvalidInputError: _invalid_input,
     UnsupportedMediaTypeError: _unsupported_media_type,
-    UnavailableError: _unavailable,
+    UnavailableError: unavailable,
     ValidationException: _validation_exception,
     HTTPException: _http_exception,
     TrackerError: _unexpected,

@@ -56,6 +56,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: str = "127.0.0.1"
     """Addresses or networks, by commas, whose X-Forwarded-Proto and -For are believed; `*` is all."""
 
+    tls_cert: Path | None = None
+    """Certificate chain (PEM) to serve https by itself; without it a proxy in front does that."""
+
+    tls_key: Path | None = None
+    """Private key (PEM) of `tls_cert`, if it is not in the same file."""
+
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings from `environ`; an empty variable counts as not set.

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,17 @@ class Server(uvicorn.Server):
             self._captured_signals.clear()
 
 
+def check_tls(settings: Settings) -> None:
+    """Raise ConfigurationError unless the certificate in `settings`, if any, can be used."""
+    if settings.tls_cert is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except OSError as error:  # SSLError is one
+        msg = f"TRACKER_TLS_CERT={settings.tls_cert} cannot be used: {error.strerror or error}"
+        raise ConfigurationError(msg) from None
+
+
 def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None:
     """Serve on `listener` until SIGINT or SIGTERM; then answer and store what is in hand."""
     with worker_number(settings.data_dir) as number:
@@ -57,6 +69,8 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
             backlog=BACKLOG,
             proxy_headers=True,
             forwarded_allow_ips=settings.trusted_proxies,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
             timeout_graceful_shutdown=REQUESTS_IN_HAND_TIMEOUT_S,
         )
         Server(config).run(sockets=[listener])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.conftest import Database, StartTracker, cart_of, run_tracker
 
@@ -110,13 +112,14 @@ def test_at_level_commit_an_outage_is_503_and_the_item_is_stored_later(
     tracker = start_tracker(
         env={"DATABASE_URL": database.url, "TRACKER_ACK": "commit", "TRACKER_COMMIT_TIMEOUT_S": "0.2"}
     )
-    cart_id = str(uuid.uuid4())
     outage.begin()
-    answer = tracker.post_item({"external_id": "a"}, cart_id)
+    answer = tracker.post_item({"external_id": "a"})
     assert answer.status_code == 503
     assert "retry-after" in answer.headers
+    cart_id = cart_of(answer)  # a retry must find the same cart
+    assert cart_of(tracker.post_items({"product_id": "b"}, cart_id)) == cart_id
     outage.end()
-    assert set(database.wait_for_items(cart_id)) == {"a"}
+    assert set(database.wait_for_items(cart_id, 2)) == {"a", "b"}
 
 
 def test_several_workers_serve_one_address_and_stop_with_0(start_tracker: StartTracker, database: Database) -> None:
@@ -190,6 +193,26 @@ def test_a_second_process_joins_the_running_embedded_postgresql(start_tracker: S
     assert tracker.post_item({"external_id": "a"}).status_code == 204
 
 
+def test_over_https_the_cookie_is_for_third_party_pages(
+    start_tracker: StartTracker, database: Database, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    certificate = tmp_path / "certificate.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    tracker = start_tracker(env={"DATABASE_URL": database.url, "TRACKER_TLS_CERT": str(certificate)}, verify=context)
+    assert tracker.url.startswith("https://")
+    answer = tracker.post_item({"external_id": "a"})
+    assert answer.headers["set-cookie"].endswith("; HttpOnly; Secure; SameSite=None; Partitioned")
+
+
+def test_a_stranger_cannot_claim_to_be_https(start_tracker: StartTracker, database: Database) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url, "TRACKER_TRUSTED_PROXIES": "10.0.0.0/8"})
+    answer = tracker.client.post("/item", json={"external_id": "a"}, headers={"X-Forwarded-Proto": "https"})
+    assert answer.headers["set-cookie"].endswith("; SameSite=Lax")
+
+
 def test_a_taken_port_is_told_in_one_line(start_tracker: StartTracker, database: Database) -> None:
     tracker = start_tracker(env={"DATABASE_URL": database.url})
     port = tracker.url.rpartition(":")[2]
@@ -206,6 +229,9 @@ def test_a_taken_port_is_told_in_one_line(start_tracker: StartTracker, database:
         ({"TRACKER_ACK": "never"}, "TRACKER_ACK"),
         ({"DATABASE_URL": "mysql://h/d"}, "DATABASE_URL"),
         ({"DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/d"}, "127.0.0.1:1"),
+        ({"DATABASE_URL": "postgresql://u:secret@127.0.0.1:notaport/d"}, "notaport"),
+        ({"DATABASE_URL": "postgresql:///d?host=/nonexistent"}, "nonexistent"),
+        ({"TRACKER_TLS_CERT": "/nonexistent"}, "TRACKER_TLS_CERT"),
         ({"TRACKER_DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
         ({"TRACKER_DATA_DIR": "x" * 100}, "TRACKER_DATA_DIR"),
     ],

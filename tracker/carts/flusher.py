@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tracker.carts.aggregator import Aggregator, Batch
-from tracker.errors import NotCommittedError
 
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0
@@ -62,16 +61,12 @@ class Flusher:
     async def committed(self, stamp: int, timeout_s: float) -> None:
         """Return when PostgreSQL has committed the write of this stamp.
 
-        Raises NotCommittedError after `timeout_s` seconds. The write stays queued.
+        Raises TimeoutError after `timeout_s` seconds. The write stays queued.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((stamp, future))
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            msg = f"PostgreSQL has not confirmed the item within {timeout_s:g} s; it is sent on as soon as possible"
-            raise NotCommittedError(msg) from None
+        async with asyncio.timeout(timeout_s):
+            await future
 
     async def close(self, timeout_s: float) -> int:
         """Flush what is left for at most `timeout_s` seconds, stop, and return how many items remain."""

@@ -1,9 +1,9 @@
 """The tracking routes: HTTP in, `CartService` calls, HTTP out."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.spec import (
     OpenAPIFormat,
@@ -21,7 +21,8 @@ from tracker.carts.domain import CartId, Item, new_cart_id, parse_cart_id
 from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, JSONBody, ProductIn
 from tracker.carts.service import CartService
 from tracker.clock import stamp_time
-from tracker.http import problem_spec
+from tracker.errors import NotCommittedError
+from tracker.http import AnyRequest, Problem, problem_spec, unavailable
 
 ITEMS_PATHS: Final = ["/items", "/api/v1/items"]
 
@@ -56,6 +57,13 @@ class CartOperation(Operation):
             empty.content = None  # Litestar documents a body of `null`
 
 
+def _not_committed(request: AnyRequest, error: NotCommittedError) -> Response[Problem]:
+    """Answer 503 with the cart's cookie: the item is on its way there, and a retry must find the same cart."""
+    answer = unavailable(request, error)
+    answer.headers.update(_cookie(CartId(error.cart_id), request))
+    return answer
+
+
 _SETS_COOKIE = ResponseHeader(
     name="Set-Cookie",
     description=f"`cart_id`, for {MAX_AGE_S} seconds",
@@ -72,9 +80,10 @@ _SETS_COOKIE = ResponseHeader(
     responses=_REFUSED,
     response_headers=[_SETS_COOKIE],
     operation_class=CartOperation,
+    exception_handlers={NotCommittedError: _not_committed},
     tags=["carts"],
 )
-async def add_item(data: ItemIn, request: Request[Any, Any, Any], carts: Carts) -> Response[None]:
+async def add_item(data: ItemIn, request: AnyRequest, carts: Carts) -> Response[None]:
     """Put an item into the cart of the `cart_id` cookie, or change it there.
 
     Without a valid cookie the item goes into a new cart, whose cookie is set.
@@ -98,9 +107,10 @@ async def add_item(data: ItemIn, request: Request[Any, Any, Any], carts: Carts) 
     responses=_REFUSED,
     response_headers=[_SETS_COOKIE],
     operation_class=CartOperation,
+    exception_handlers={NotCommittedError: _not_committed},
     tags=["carts"],
 )
-async def add_product(data: ProductIn, request: Request[Any, Any, Any], carts: Carts) -> Response[CartRef]:
+async def add_product(data: ProductIn, request: AnyRequest, carts: Carts) -> Response[CartRef]:
     """Put a product into a cart: that of the cookie, else that of the body's `cart_id`, else a new one."""
     cart_id = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(data.cart_id) or new_cart_id()
     await carts.accept(cart_id, data.external_id, data.name, data.price, data.quantity)
@@ -115,7 +125,7 @@ async def add_product(data: ProductIn, request: Request[Any, Any, Any], carts: C
     tags=["carts"],
 )
 async def list_items(
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     carts: Carts,
     cart_id: Annotated[
         str | None, Parameter(query="cart_id", description="The cart, where no cookie names one")
@@ -139,5 +149,5 @@ def _shown(external_id: str, item: Item) -> ItemOut:
     )
 
 
-def _cookie(cart_id: CartId, request: Request[Any, Any, Any]) -> dict[str, str]:
+def _cookie(cart_id: CartId, request: AnyRequest) -> dict[str, str]:
     return {"Set-Cookie": set_cookie_header(cart_id, secure=request.scope["scheme"] == "https")}

@@ -14,7 +14,7 @@ from tracker.carts.aggregator import Aggregator, Batch
 from tracker.carts.domain import CartId, Item
 from tracker.carts.flusher import Flusher
 from tracker.clock import Stamper
-from tracker.errors import DatabaseUnavailableError
+from tracker.errors import DatabaseUnavailableError, NotCommittedError
 from tracker.settings import Ack
 
 READ_TIMEOUT_S: Final = 5.0
@@ -53,7 +53,10 @@ class CartService:
         self._aggregator.put((cart_id, external_id), Item.written(stamp, name, value, quantity))
         self._flusher.wake()
         if self._waits_for_commit:
-            await self._flusher.committed(stamp, self._commit_timeout_s)
+            try:
+                await self._flusher.committed(stamp, self._commit_timeout_s)
+            except TimeoutError:
+                raise NotCommittedError(cart_id, self._commit_timeout_s) from None
 
     async def items_of(self, cart_id: CartId) -> dict[str, Item]:
         """Return the items in a cart by external id, first added first, without the removed ones.

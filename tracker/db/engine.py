@@ -47,7 +47,7 @@ def display_of(url: str) -> str:
     """Return `url` fit to be shown: with its password hidden."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "(a URL that cannot be shown safely)"
 
 

@@ -26,8 +26,16 @@ def alembic_config(url: str) -> Config:
 
 
 def upgrade_schema(url: str) -> None:
-    """Bring the database at `url` to the newest schema."""
-    command.upgrade(alembic_config(url), "head")
+    """Bring the database at `url` to the newest schema.
+
+    Raises ConfigurationError when the database cannot be reached or refuses the migration.
+    """
+    _current_revision(url)
+    try:
+        command.upgrade(alembic_config(url), "head")
+    except SQLAlchemyError as error:
+        msg = f"the migration of {display_of(url)} failed and changed nothing: {_first_line(error)}"
+        raise ConfigurationError(msg) from error
 
 
 def check_schema(url: str) -> None:
@@ -36,11 +44,7 @@ def check_schema(url: str) -> None:
     Raises ConfigurationError when the database cannot be reached.
     """
     expected = ScriptDirectory.from_config(alembic_config(url)).get_current_head()
-    try:
-        found = asyncio.run(_revision(url))
-    except (OSError, SQLAlchemyError) as error:
-        msg = f"cannot reach PostgreSQL at {display_of(url)}: {error}"
-        raise ConfigurationError(msg) from error
+    found = _current_revision(url)
     if found != expected:
         msg = (
             f"the database's schema is at {found or 'nothing'}, this version of Tracker needs {expected}; "
@@ -49,7 +53,15 @@ def check_schema(url: str) -> None:
         raise StaleSchemaError(msg)
 
 
-async def _revision(url: str) -> str | None:
+def _current_revision(url: str) -> str | None:
+    try:
+        return asyncio.run(_read_revision(url))
+    except (OSError, SQLAlchemyError, ValueError) as error:  # ValueError: of a URL, by asyncpg
+        msg = f"cannot reach PostgreSQL at {display_of(url)}: {_first_line(error)}"
+        raise ConfigurationError(msg) from error
+
+
+async def _read_revision(url: str) -> str | None:
     def read(connection: Connection) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
@@ -59,3 +71,8 @@ async def _revision(url: str) -> str | None:
             return await connection.run_sync(read)
     finally:
         await engine.dispose()
+
+
+def _first_line(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).partition("\n")[0] or type(cause).__name__

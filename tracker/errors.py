@@ -17,6 +17,10 @@ class StaleSchemaError(ConfigurationError):
     """The database's schema is not the one this version of Tracker was written for."""
 
 
+class LostItemsError(TrackerError):
+    """The process ended with items that were accepted and are stored nowhere."""
+
+
 class InvalidInputError(TrackerError):
     """A request's content breaks a rule.
 

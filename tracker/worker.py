@@ -18,7 +18,7 @@ import uvicorn
 
 from tracker.app import create_app
 from tracker.clock import MAX_WORKERS
-from tracker.errors import ConfigurationError
+from tracker.errors import ConfigurationError, LostItemsError
 from tracker.settings import Settings
 
 REQUESTS_IN_HAND_TIMEOUT_S: Final = 3
@@ -55,10 +55,14 @@ def check_tls(settings: Settings) -> None:
 
 
 def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None:
-    """Serve on `listener` until SIGINT or SIGTERM; then answer and store what is in hand."""
+    """Serve on `listener` until SIGINT or SIGTERM; then answer and store what is in hand.
+
+    Raises LostItemsError when PostgreSQL did not take everything before the process had to end.
+    """
     with worker_number(settings.data_dir) as number:
+        app = create_app(settings, url=url, worker=number)
         config = uvicorn.Config(
-            create_app(settings, url=url, worker=number),
+            app,
             loop="uvloop",
             http="httptools",
             ws="none",
@@ -74,6 +78,9 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
             timeout_graceful_shutdown=REQUESTS_IN_HAND_TIMEOUT_S,
         )
         Server(config).run(sockets=[listener])
+        if left := len(app.state.context.aggregator):
+            msg = f"stopped with {left} items that PostgreSQL did not take in time; they are lost"
+            raise LostItemsError(msg)
 
 
 @contextlib.contextmanager

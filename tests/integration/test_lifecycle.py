@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.conftest import Database, StartTracker, cart_of, run_tracker
+from tests.conftest import Database, StartTracker, cart_of, clean_environ, run_tracker
 
 
 def wait_until(condition: object, timeout_s: float = 30.0) -> None:
@@ -55,6 +55,27 @@ def test_a_stop_stores_what_was_accepted_and_exits_with_0(
         assert tracker.post_item({"external_id": f"sku-{n}"}, cart_id).status_code == 204
     assert tracker.stop(number) == 0
     assert len(database.items(cart_id)) == 50
+
+
+def test_a_stop_in_the_first_moments_is_heeded(tmp_path: Path) -> None:
+    for delay_s in (0.05, 0.3, 0.6):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tracker", "serve", "--port", "0"],
+            env={**clean_environ(), "TRACKER_DATA_DIR": str(tmp_path)},
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(delay_s)
+        process.terminate()
+        assert process.wait(30) in {0, 128 + signal.SIGTERM, -signal.SIGTERM}
+
+
+def test_a_stop_that_must_leave_items_behind_says_so_and_fails(
+    start_tracker: StartTracker, database: Database, outage: Outage
+) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url, "TRACKER_ACK": "memory"})
+    outage.begin()
+    assert tracker.post_item({"external_id": "a"}).status_code == 204
+    assert tracker.stop() == 1
 
 
 def test_an_outage_loses_nothing_and_recovers_by_itself(

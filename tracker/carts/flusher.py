@@ -68,15 +68,14 @@ class Flusher:
         async with asyncio.timeout(timeout_s):
             await future
 
-    async def close(self, timeout_s: float) -> int:
-        """Flush what is left for at most `timeout_s` seconds, stop, and return how many items remain."""
+    async def close(self, timeout_s: float) -> None:
+        """Flush what is left for at most `timeout_s` seconds, then stop; the rest stays in the aggregator."""
         self._closing.set()
         self._wake.set()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout_s)
             self._task.cancel()
             await asyncio.wait([self._task])
-        return len(self._aggregator)
 
     async def _run(self) -> None:
         while True:

@@ -25,6 +25,8 @@ from typing import Final
 from tracker.errors import ConfigurationError
 from tracker.process import end_with_parent
 
+_LOGIN: Final = ("-U", "tracker", "-d", "postgres")
+
 START_TIMEOUT_S: Final = 60.0
 """For a predecessor to go and the server to come up; recovery after a crash is part of it."""
 
@@ -177,7 +179,7 @@ def _locked(descriptor: int) -> bool:
 
 def _accepts(sockets: Path) -> bool:
     done = subprocess.run(
-        [binaries() / "pg_isready", "--quiet", "--timeout=1", "-h", sockets],
+        [binaries() / "pg_isready", "--quiet", "--timeout=1", "-h", sockets, *_LOGIN],
         stdin=subprocess.DEVNULL,
         check=False,
     )

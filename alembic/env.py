@@ -14,6 +14,9 @@ from tracker.tables import metadata
 LOCK_TIMEOUT = "5s"
 """A migration that cannot get its lock gives up, instead of making every flush queue behind it."""
 
+TURN_TIMEOUT = "10min"
+"""For the migration of another replica to end."""
+
 ONE_AT_A_TIME = 7_405_322_914
 """Advisory lock, so that two replicas which both migrate at the start do it one after the other."""
 
@@ -23,6 +26,7 @@ def run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
     with context.begin_transaction():
         connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         context.run_migrations()
@@ -30,7 +34,7 @@ def run(connection: Connection) -> None:
 
 async def connect_and_run(url: str) -> None:
     """Migrate the database at `url`."""
-    engine = create_engine(url)
+    engine = create_engine(url, command_timeout_s=None)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)

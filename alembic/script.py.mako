@@ -1,20 +1,19 @@
-"""${message}."""
+"""${message.capitalize()}."""
 
 import sqlalchemy as sa
-
 from alembic import op
 ${imports if imports else ""}
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
-depends_on = ${repr(depends_on)}
+revision = "${up_revision}"
+down_revision = ${f'"{down_revision}"' if down_revision else None}
+branch_labels = None
+depends_on = None
 
 
 def upgrade() -> None:
     """Apply."""
-    ${upgrades if upgrades else "pass"}
+    ${upgrades if upgrades else ""}
 
 
 def downgrade() -> None:
     """Undo."""
-    ${downgrades if downgrades else "pass"}
+    ${downgrades if downgrades else ""}

@@ -22,7 +22,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -299,7 +299,7 @@ def _uuid_of(text: str) -> str:
 
 # Carts from before the replay do not concern it; a newer one that belongs to no invoice was created
 # by mistake.
-_CARTS: Final = "SELECT id FROM carts WHERE id = ANY($1::uuid[]) OR created_stamp > $2"
+_CARTS: Final = "SELECT id FROM carts"
 
 _ITEMS: Final = """
 SELECT cart_id, external_id, name, value, quantity FROM items
@@ -308,36 +308,38 @@ ORDER BY cart_id, added_stamp
 """
 
 
-async def compare_when_flushed(url: str, expected: Mapping[str, Cart], *, since: int, deadline: float) -> Comparison:
+async def compare_when_flushed(
+    url: str, expected: Mapping[str, Cart], *, known: Collection[str], deadline: float
+) -> Comparison:
     """Compare again and again until nothing differs or it is `deadline` on the monotonic clock."""
     while True:
-        comparison = await compare(url, expected, since=since)
+        comparison = await compare(url, expected, known=known)
         if not comparison.differences or time.monotonic() >= deadline:
             return comparison
         await asyncio.sleep(POLL_S)
 
 
-async def compare(url: str, expected: Mapping[str, Cart], *, since: int = 0) -> Comparison:
+async def compare(url: str, expected: Mapping[str, Cart], *, known: Collection[str] = ()) -> Comparison:
     """Compare PostgreSQL at `url` with the expected carts, by cart id, once.
 
-    Of the other carts those newer than the stamp `since` are differences.
+    Other carts that are not `known` from before are differences.
     """
     connection = await _connect(url)
     try:
         # One snapshot: a flush between the two statements would look like a difference.
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            stored = await _stored_carts(connection, list(expected), since)
+            stored = await _stored_carts(connection, expected.keys(), known)
     finally:
         await connection.close()
     items = sum(len(cart.keys() & stored.get(cart_id, {}).keys()) for cart_id, cart in expected.items())
     return Comparison(items, sorted(_differences(expected, stored), key=str))
 
 
-async def newest_stamp(url: str) -> int:
-    """Return the stamp of the newest cart, 0 without one; raise ReplayError where Tracker's tables are missing."""
+async def known_carts(url: str) -> set[str]:
+    """Return the ids of all carts; raise ReplayError where Tracker's tables are missing."""
     connection = await _connect(url)
     try:
-        return int(await connection.fetchval("SELECT coalesce(max(created_stamp), 0) FROM carts"))
+        return {str(row["id"]) for row in await connection.fetch(_CARTS)}
     except asyncpg.UndefinedTableError:
         msg = "the database has no table of carts; set DATABASE_URL or TRACKER_DATA_DIR as for the service"
         raise ReplayError(msg) from None
@@ -352,9 +354,10 @@ async def _connect(url: str) -> Any:  # noqa: ANN401  # asyncpg ships no types
         raise ReplayError(f"the database cannot be reached: {error}") from None
 
 
-async def _stored_carts(connection: Any, cart_ids: list[str], since: int) -> dict[str, Cart]:  # noqa: ANN401  # asyncpg ships no types
-    carts: dict[str, Cart] = {str(row["id"]): {} for row in await connection.fetch(_CARTS, cart_ids, since)}
-    for cart_id, external_id, *fields in await connection.fetch(_ITEMS, cart_ids):
+async def _stored_carts(connection: Any, cart_ids: Collection[str], known: Collection[str]) -> dict[str, Cart]:  # noqa: ANN401  # asyncpg ships no types
+    carts: dict[str, Cart] = {str(row["id"]): {} for row in await connection.fetch(_CARTS)}
+    carts = {cart_id: cart for cart_id, cart in carts.items() if cart_id in cart_ids or cart_id not in known}
+    for cart_id, external_id, *fields in await connection.fetch(_ITEMS, list(cart_ids)):
         carts[str(cart_id)][external_id] = Fields(*fields)
     return carts
 
@@ -428,12 +431,12 @@ def _require_database(settings: Settings) -> None:
 
 
 async def _replay(lines: list[Line], url: str, connections: int, database_url: str) -> tuple[Sent, Comparison]:
-    since = await newest_stamp(database_url)
+    known = await known_carts(database_url)
     with _progress(len(lines)) as on_sent:
         sent = await send(lines, url, connections=connections, on_sent=on_sent)
     deadline = time.monotonic() + FLUSH_TIMEOUT_S
     expected = expected_carts(lines, sent.cart_ids)
-    return sent, await compare_when_flushed(database_url, expected, since=since, deadline=deadline)
+    return sent, await compare_when_flushed(database_url, expected, known=known, deadline=deadline)
 
 
 @contextlib.contextmanager

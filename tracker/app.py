@@ -1,7 +1,8 @@
 """The application: the only module that knows every feature."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from importlib import metadata
 
 from litestar import Litestar
 from litestar.datastructures import State
@@ -10,14 +11,14 @@ from litestar.openapi import OpenAPIConfig
 
 from tracker.carts import routes as carts_routes
 from tracker.carts.service import CartService
-from tracker.clock import Clock, SystemClock
+from tracker.clock import SystemClock
 from tracker.context import open_context
 from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
 from tracker.openapi import SchemaPlugin
 from tracker.settings import Settings
 
 
-def create_app(settings: Settings, *, url: str, worker: int = 0, clock: Clock | None = None) -> Litestar:
+def create_app(settings: Settings, *, url: str, worker: int) -> Litestar:
     """Return the application for the migrated database at `url`.
 
     `worker` is the worker number of this process (0 to 1,023), unique among all that live.
@@ -25,7 +26,7 @@ def create_app(settings: Settings, *, url: str, worker: int = 0, clock: Clock | 
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_context(settings, url=url, worker=worker, clock=clock or SystemClock()) as context:
+        async with open_context(settings, url=url, worker=worker, clock=SystemClock()) as context:
             app.state.context = context
             yield
 
@@ -37,13 +38,16 @@ def create_app(settings: Settings, *, url: str, worker: int = 0, clock: Clock | 
             live,
             ready,
         ],
-        dependencies={"carts": Provide(_carts, sync_to_thread=False)},
+        dependencies={
+            "carts": Provide(_carts, sync_to_thread=False),
+            "accepts_items": Provide(_accepts_items, sync_to_thread=False),
+        },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=OpenAPIConfig(
             title="Tracker",
-            version="1.0.0",
+            version=metadata.version("tracker"),
             description="Tracks what shoppers put into their carts.",
             path="/docs",
             render_plugins=[SchemaPlugin(path="/openapi.json")],
@@ -51,6 +55,10 @@ def create_app(settings: Settings, *, url: str, worker: int = 0, clock: Clock | 
         ),
         logging_config=None,
     )
+
+
+def _accepts_items(state: State) -> Callable[[], bool]:
+    return lambda: _carts(state).ready
 
 
 def _carts(state: State) -> CartService:

@@ -25,12 +25,12 @@ HEALTH_TIMEOUT_S: Final = 3.0
 
 
 class _Commands(click.Group):
-    """Shows a TrackerError as one line instead of a traceback."""
+    """Shows an error that the user can mend as one line instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except TrackerError as error:
+        except (TrackerError, OSError, UnicodeError) as error:
             click.echo(f"tracker: {error}", err=True)
             sys.exit(1)
 
@@ -56,7 +56,7 @@ def serve(host: str, port: int, workers: int) -> None:
     """Serve until Ctrl-C or SIGTERM; then answer and store what is in hand."""
     settings = load_settings(os.environ)
     check_tls(settings)
-    with database(settings) as url:
+    with database(settings, join=False) as url:
         if settings.database_url is None:
             upgrade_schema(url)
         check_schema(url)

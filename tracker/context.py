@@ -1,5 +1,6 @@
 """Everything a process shares, built once and in one place."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,8 +16,16 @@ from tracker.clock import Clock, Stamper
 from tracker.db.engine import create_engine
 from tracker.settings import Settings
 
-LAST_FLUSH_TIMEOUT_S: Final = 5.0
+LAST_FLUSH_TIMEOUT_S: Final = 4.0
 """For what is left when the process stops; with the requests in hand (3 s) it stays within 10 s."""
+
+DISPOSE_TIMEOUT_S: Final = 1.0
+"""For the connections to say goodbye; a server that hangs is not waited for."""
+
+WRITE_CONNECTIONS: Final = 1
+"""Of the flusher alone: a hundred readers that wait for theirs must not keep it from writing."""
+
+READ_CONNECTIONS: Final = 4
 
 MIB: Final = 1024 * 1024
 
@@ -25,21 +34,19 @@ MIB: Final = 1024 * 1024
 class Context:
     """The parts of a running process."""
 
-    settings: Settings
-    engine: AsyncEngine
     aggregator: Aggregator
-    flusher: Flusher
     carts: CartService
 
 
 @contextlib.asynccontextmanager
 async def open_context(settings: Settings, *, url: str, worker: int, clock: Clock) -> AsyncIterator[Context]:
     """Build the parts for the database at `url` and worker number `worker`, and stop them at the end."""
-    engine = create_engine(url)
+    write_engine = create_engine(url, pool_size=WRITE_CONNECTIONS)
+    read_engine = create_engine(url, pool_size=READ_CONNECTIONS)
     aggregator = Aggregator(settings.buffer_max_mb * MIB)
     flusher = Flusher(
         aggregator,
-        partial(store_batch, engine),
+        partial(store_batch, write_engine),
         interval_ms=settings.flush_interval_ms,
         max_items=settings.flush_max_items,
     )
@@ -47,13 +54,20 @@ async def open_context(settings: Settings, *, url: str, worker: int, clock: Cloc
         stamper=Stamper(clock, worker),
         aggregator=aggregator,
         flusher=flusher,
-        engine=engine,
+        engine=read_engine,
         ack=settings.ack,
         commit_timeout_s=settings.commit_timeout_s,
     )
     flusher.start()
     try:
-        yield Context(settings, engine, aggregator, flusher, carts)
+        yield Context(aggregator, carts)
     finally:
         await flusher.close(LAST_FLUSH_TIMEOUT_S)
-        await engine.dispose()
+        for engine in (write_engine, read_engine):
+            await _dispose(engine)
+
+
+async def _dispose(engine: AsyncEngine) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISPOSE_TIMEOUT_S):
+            await engine.dispose()

@@ -3,14 +3,15 @@
 import http
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from litestar import Request, Response, get
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Dependency
 from msgspec import UNSET, Struct, UnsetType
 
-from tracker.errors import InvalidInputError, TrackerError, UnavailableError, UnsupportedMediaTypeError
+from tracker.errors import InvalidInputError, UnavailableError, UnsupportedMediaTypeError
 
 MAX_BODY_BYTES: Final = 65_536
 """Of a request's body: what sendBeacon can send at most."""
@@ -92,7 +93,6 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any]
     UnavailableError: unavailable,
     ValidationException: _validation_exception,
     HTTPException: _http_exception,
-    TrackerError: _unexpected,
     Exception: _unexpected,
 }
 
@@ -108,9 +108,9 @@ async def live() -> Health:
     tags=["health"],
     responses={503: problem_spec("No items are accepted now")},
 )
-async def ready(request: AnyRequest) -> Health:
+async def ready(accepts_items: Annotated[Callable[[], bool], Dependency(skip_validation=True)]) -> Health:
     """Answer 200 while the next item would be accepted, 503 when the buffer is full."""
-    if not request.app.state.context.carts.ready:
+    if not accepts_items():
         msg = "no items are accepted now: the buffer is full, or the flusher does not run"
         raise UnavailableError(msg)
     return Health("ready")

@@ -21,11 +21,11 @@ def end_with_parent(parent: int, number: signal.Signals) -> Callable[[], None]:
     if sys.platform != "linux":
         msg = "this needs Linux; elsewhere run one worker with a DATABASE_URL"
         raise ConfigurationError(msg)
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl = ctypes.CDLL(None).prctl
 
     def in_child() -> None:
-        prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it died before the kernel was asked
+        failed = prctl(PR_SET_PDEATHSIG, number)
+        if failed or os.getppid() != parent:  # it died before the kernel was asked
             os._exit(1)
 
     return in_child

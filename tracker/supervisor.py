@@ -6,25 +6,61 @@ kernel ends it when the supervisor dies, so that `kill -9` leaves nothing behind
 
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from tracker.errors import LostItemsError
 from tracker.process import end_with_parent
 
-RESTART_DELAY_S: Final = 0.5
-"""Before a dead worker is replaced, so that one that cannot start does not spin."""
+BACKOFF_BASE_S: Final = 0.25
+BACKOFF_CAP_S: Final = 15.0
+"""Before a worker that died is replaced, with full jitter, so that one that cannot start does not spin."""
 
-STOP_TIMEOUT_S: Final = 10.0
-"""For the workers to stop in order; then they are killed."""
+HEALTHY_S: Final = 60.0
+"""A worker that lived as long starts without delay when it dies."""
+
+STOP_TIMEOUT_S: Final = 12.0
+"""For the workers to stop in order, who take 10 s at most; then they are killed."""
+
+IN_ORDER: Final = {0, 128 + signal.SIGTERM}
+"""Exit codes of a worker that has stopped in order; the second while it was still starting."""
 
 POLL_S: Final = 0.1
 
 logger = logging.getLogger(__name__)
+
+
+class _Worker:
+    """A place for a process, which is filled again when it dies."""
+
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._start = start
+        self._started_at_s = time.monotonic()
+        self._failures = 0
+        self._restart_at_s: float | None = None
+        self.process = start()
+
+    def look(self) -> None:
+        """Replace the process if it has died, after a delay that grows with every failure."""
+        if self.process.poll() is None:
+            return
+        now_s = time.monotonic()
+        if self._restart_at_s is None:
+            self._failures = 0 if now_s - self._started_at_s > HEALTHY_S else self._failures + 1
+            longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(self._failures, 10))
+            self._restart_at_s = now_s + random.uniform(0, longest_s)  # noqa: S311  # not a secret
+            logger.error("worker process %d ended with %d and is replaced", self.process.pid, self.process.returncode)
+        elif now_s >= self._restart_at_s:
+            self._restart_at_s = None
+            self._started_at_s = now_s
+            self.process = self._start()
 
 
 class Supervisor:
@@ -32,23 +68,22 @@ class Supervisor:
 
     def __init__(self, listener: socket.socket, *, workers: int, environ: dict[str, str]) -> None:
         self._listener = listener
-        self._workers = workers
+        self._count = workers
         self._environ = environ
         self._stopping = False
 
     def run(self) -> None:
-        """Run the workers; return when all of them have stopped."""
+        """Run the workers until they are told to stop; raise LostItemsError unless all stopped in order."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
-        processes = [self._start() for _ in range(self._workers)]
+        workers = [_Worker(self._start) for _ in range(self._count)]
         while not self._stopping:
             time.sleep(POLL_S)
-            for index, process in enumerate(processes):
-                if process.poll() is not None and not self._stopping:
-                    logger.error("worker process %d ended with %d; replaced", process.pid, process.returncode)
-                    time.sleep(RESTART_DELAY_S)
-                    processes[index] = self._start()
-        self._end(processes)
+            for worker in workers:
+                worker.look()
+        codes = self._end([worker.process for worker in workers])
+        if not IN_ORDER.issuperset(codes):
+            raise LostItemsError(f"not every worker stopped in order (exit codes: {', '.join(map(str, codes))})")
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -63,14 +98,15 @@ class Supervisor:
             preexec_fn=end_with_parent(os.getpid(), signal.SIGTERM),  # noqa: PLW1509  # this process has one thread
         )
 
-    def _end(self, processes: list[subprocess.Popen[bytes]]) -> None:
-        deadline = time.monotonic() + STOP_TIMEOUT_S
+    def _end(self, processes: list[subprocess.Popen[bytes]]) -> list[int]:
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
         for process in processes:
             process.terminate()
         for process in processes:
             try:
-                process.wait(max(0.0, deadline - time.monotonic()))
+                process.wait(max(0.0, deadline_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 logger.error("worker process %d did not stop in %.0f s; killed", process.pid, STOP_TIMEOUT_S)  # noqa: TRY400  # the trace says nothing
                 process.kill()
                 process.wait()
+        return [process.returncode for process in processes]

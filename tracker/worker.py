@@ -5,18 +5,22 @@ file of that number in the data folder for as long as it lives, and the kernel l
 the process ends.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import uvicorn
+from litestar import Litestar
 
 from tracker.app import create_app
+from tracker.carts.service import CartService
 from tracker.clock import MAX_WORKERS
 from tracker.errors import ConfigurationError, LostItemsError
 from tracker.settings import Settings
@@ -28,29 +32,46 @@ BACKLOG: Final = 2048
 """Connections that the kernel holds until they are accepted."""
 
 
+CONFIRMATIONS_TIMEOUT_S: Final = 2.0
+"""Of these, for the requests that wait for PostgreSQL to confirm their item."""
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, for which a signal is a reason to stop in order and no failure.
 
-    uvicorn raises the signal again once it has stopped, and the process then ends by it instead of
-    with exit code 0.
+    uvicorn keeps the signals it gets and raises them again once it has stopped: the process then ends
+    by one instead of with exit code 0.
     """
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop in order on SIGINT and SIGTERM, and leave it at that."""
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
+    def __init__(self, config: uvicorn.Config, stop_waiting: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stop_waiting = stop_waiting
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop in order; those who wait for PostgreSQL get their 503 before they would be cut off."""
+        asyncio.get_running_loop().call_later(CONFIRMATIONS_TIMEOUT_S, self._stop_waiting)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in order, also when asked twice: uvicorn would leave what is in hand at the second Ctrl-C."""
+        del sig, frame
+        self.should_exit = True
 
 
 def check_tls(settings: Settings) -> None:
     """Raise ConfigurationError unless the certificate in `settings`, if any, can be used."""
     if settings.tls_cert is None:
+        if settings.tls_key is not None:
+            msg = "TRACKER_TLS_KEY is set, but not TRACKER_TLS_CERT"
+            raise ConfigurationError(msg)
         return
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
     except OSError as error:  # SSLError is one
-        msg = f"TRACKER_TLS_CERT={settings.tls_cert} cannot be used: {error.strerror or error}"
+        names = f"TRACKER_TLS_CERT={settings.tls_cert}"
+        if settings.tls_key is not None:
+            names += f" and TRACKER_TLS_KEY={settings.tls_key}"
+        msg = f"{names} cannot be used: {error.strerror or error}"
         raise ConfigurationError(msg) from None
 
 
@@ -77,10 +98,17 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
             ssl_keyfile=settings.tls_key,
             timeout_graceful_shutdown=REQUESTS_IN_HAND_TIMEOUT_S,
         )
-        Server(config).run(sockets=[listener])
-        if left := len(app.state.context.aggregator):
+        Server(config, stop_waiting=lambda: _carts_of(app).stop_waiting()).run(sockets=[listener])
+        context = app.state.get("context")
+        if context is not None and (left := len(context.aggregator)):
             msg = f"stopped with {left} items that PostgreSQL did not take in time; they are lost"
             raise LostItemsError(msg)
+
+
+def _carts_of(app: Litestar) -> CartService:
+    """Return the service of an application that has started."""
+    carts: CartService = app.state.context.carts
+    return carts
 
 
 @contextlib.contextmanager

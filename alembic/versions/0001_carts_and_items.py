@@ -14,7 +14,6 @@ def upgrade() -> None:
     op.create_table(
         "carts",
         sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("created_stamp", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_carts")),
     )
     op.create_table(

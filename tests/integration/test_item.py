@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from tests.conftest import Database, Tracker, cart_of, cookie
-from tracker.clock import stamp_time
 
 
 def new_cart() -> str:
@@ -30,8 +29,7 @@ def test_the_cookies_cart_is_used_and_created_and_no_cookie_is_set(tracker: Trac
     assert answer.status_code == 204
     assert "set-cookie" not in answer.headers
     assert set(shared_database.wait_for_items(cart_id)) == {"sku-1"}
-    carts = shared_database.fetch("SELECT * FROM carts WHERE id = $1", cart_id)
-    assert stamp_time(carts[0]["created_stamp"]).year >= 2026
+    assert len(shared_database.fetch("SELECT * FROM carts WHERE id = $1", cart_id)) == 1
 
 
 def test_a_cookie_in_upper_case_is_the_same_cart(tracker: Tracker) -> None:
@@ -159,10 +157,11 @@ def test_a_chunked_body_over_64_kib_is_413(tracker: Tracker) -> None:
     assert_problem(answer, 413)
 
 
-@pytest.mark.parametrize("path", ["/item", "/items", "/api/v1/items"])
-def test_a_trailing_slash_makes_no_difference(tracker: Tracker, path: str) -> None:
+@pytest.mark.parametrize(("path", "status"), [("/item", 204), ("/items", 200), ("/api/v1/items", 200)])
+def test_a_trailing_slash_makes_no_difference(tracker: Tracker, path: str, status: int) -> None:
     body = {"external_id": "a", "product_id": "a"}
-    assert tracker.client.post(f"{path}/", json=body).status_code == tracker.client.post(path, json=body).status_code
+    assert tracker.client.post(f"{path}/", json=body).status_code == status
+    assert tracker.client.post(path, json=body).status_code == status
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/item"), ("PUT", "/item"), ("DELETE", "/items"), ("PATCH", "/")])

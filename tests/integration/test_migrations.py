@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+import uuid
 from pathlib import Path
+
+import asyncpg
+import pytest
 
 from tests.conftest import REPO, Database, clean_environ, run_tracker
 
@@ -49,8 +53,21 @@ def test_a_database_without_schema_is_refused_in_one_line_that_names_the_command
     assert "tracker migrate" in done.stderr
 
 
-def test_a_newer_schema_is_refused(database: Database) -> None:
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"]])
+def test_a_newer_schema_is_refused_in_one_line(database: Database, command: list[str]) -> None:
     database.fetch("UPDATE alembic_version SET version_num = 'from-the-future'")
-    done = run_tracker("serve", "--port", "0", env={"DATABASE_URL": database.url})
+    done = run_tracker(*command, env={"DATABASE_URL": database.url})
     assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
     assert "from-the-future" in done.stderr
+
+
+def test_rows_that_break_a_rule_are_refused_by_the_tables_themselves(database: Database) -> None:
+    cart_id = str(uuid.uuid4())
+    insert = "INSERT INTO items (cart_id, external_id, name, quantity, added_stamp) VALUES ($1, $2, $3, $4, 1)"
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        database.fetch(insert, cart_id, "a", None, 1)
+    database.fetch("INSERT INTO carts (id) VALUES ($1)", cart_id)
+    for bad in [("", None, 1), ("x" * 256, None, 1), ("a", "é" * 1025, 1), ("a", None, -1)]:
+        with pytest.raises(asyncpg.CheckViolationError):
+            database.fetch(insert, cart_id, *bad)

@@ -1,3 +1,6 @@
+import tracemalloc
+import uuid
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +90,22 @@ def test_bytes_come_back_to_zero_after_any_changes() -> None:
         aggregator.drain(3)
         aggregator.release()
     assert (len(aggregator), aggregator.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(None, None), ("Mug", 5), ("a much longer name of a product " * 10, 2**60), ("漢字" * 100, -1)],
+)
+def test_the_bytes_counted_are_near_those_allocated(name: str | None, value: int | None) -> None:
+    aggregator = Aggregator(max_bytes=10**9)
+    tracemalloc.start()
+    for number in range(5000):
+        cart_id = CartId(str(uuid.uuid4()))
+        own_name = None if name is None else f"{name} {number}"
+        aggregator.put((cart_id, f"sku-{number}"), Item.written(number + 2**60, own_name, value, number + 1000))
+    allocated, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.9 < aggregator.bytes / allocated < 1.5
 
 
 def test_a_put_over_the_budget_is_refused_until_something_is_released() -> None:

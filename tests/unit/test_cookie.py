@@ -19,6 +19,8 @@ TWO = "8d9f5f0e-1111-4222-8333-444455556666"
         ([f"cart_id=nonsense; cart_id={ONE}"], ONE),
         ([f"cart_id={ONE}; cart_id={TWO}"], ONE),
         ([f"cart_id={ONE[:-1]}-; cart_id={TWO}"], TWO),
+        ([f"cart_id={ONE[:-1]}-;cart_id={TWO}"], TWO),
+        ([f"x=hello cart_id={ONE}"], None),
         ([], None),
         (["cart_id="], None),
         ([f"old_cart_id={ONE}"], None),

@@ -1,4 +1,5 @@
 import uuid
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -27,10 +28,10 @@ def items_of(some: list[Write]) -> list[Item]:
 
 
 @given(writes(), st.randoms(use_true_random=False))
-def test_any_order_and_duplication_of_writes_merges_to_one_item(some: list[Write], random: st.DataObject) -> None:
+def test_any_order_and_duplication_of_writes_merges_to_one_item(some: list[Write], random: Random) -> None:
     versions = items_of(some)
-    again = versions + [random.choice(versions) for _ in range(5)]  # type: ignore[attr-defined]
-    random.shuffle(again)  # type: ignore[attr-defined]
+    again = versions + [random.choice(versions) for _ in range(5)]
+    random.shuffle(again)
     assert merged(again) == merged(versions)
 
 

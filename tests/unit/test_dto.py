@@ -18,9 +18,9 @@ def test_a_product_without_an_id_is_identified_by_its_name() -> None:
     assert product.external_id == "laptop"
 
 
-@pytest.mark.parametrize("cart_id", ["5", "[[]]", "null", '"nonsense"', "1.5", "{}"])
+@pytest.mark.parametrize("cart_id", ["5", "[[]]", "null", '"nonsense"', "1.5", "{}", "1e999", "9" * 5000, '"\xff"'])
 def test_any_value_may_stand_in_a_bodys_cart_id(cart_id: str) -> None:
-    assert decode(ProductIn, b'{"product_id": "a", "cart_id": %s}' % cart_id.encode()).product_id == "a"
+    assert decode(ProductIn, b'{"product_id": "a", "cart_id": %s}' % cart_id.encode("latin-1")).product_id == "a"
 
 
 MAX = 2**63
@@ -82,7 +82,6 @@ BAD_PRODUCTS = [
     (b'{"name": "%s", "quantity": 1}' % (b"a" * 256), "name", "255 bytes"),
     (b'{"name": "\\u0000", "quantity": 1}', "name", "NUL"),
     (b'{"product_id": "a", "price": 1.5}', "price", "64 bits"),
-    (b'{"product_id": "a", "cart_id": 1e999}', "cart_id", "UUID"),
 ]
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tracker.carts.aggregator import Aggregator, Batch
-from tracker.carts.domain import CartId, Item
+from tracker.carts.aggregator import Aggregator
+from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.flusher import Flusher
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
@@ -98,6 +98,17 @@ def test_committed_gives_up_after_its_time_and_the_write_is_stored_later() -> No
 
     assert run(sink, scenario) == 0
     assert sink.batches == [["sku-0"]]
+
+
+def test_waits_that_gave_up_take_no_memory() -> None:
+    async def scenario(aggregator: Aggregator, flusher: Flusher) -> None:
+        put(aggregator, flusher, 1)
+        for _ in range(100):
+            with pytest.raises(TimeoutError):
+                await flusher.committed(1, timeout_s=0)
+        assert not flusher._waiters  # noqa: SLF001  # there is nothing else to see it by
+
+    run(Sink(failures=5), scenario)
 
 
 def test_an_idle_flusher_writes_nothing_and_wakes_for_the_next_item() -> None:

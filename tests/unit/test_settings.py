@@ -33,6 +33,11 @@ def test_every_kind_of_value_is_read() -> None:
     )
 
 
+def test_a_commit_timeout_shorter_than_the_flush_interval_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="TRACKER_COMMIT_TIMEOUT_S"):
+        load_settings({"TRACKER_ACK": "commit", "TRACKER_FLUSH_INTERVAL_MS": "10000"})
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "rule"),
     [

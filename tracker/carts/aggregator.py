@@ -11,16 +11,13 @@ from itertools import islice
 from sys import getsizeof
 from typing import Final
 
-from tracker.carts.domain import CartId, Item, ItemKey
+from tracker.carts.domain import Batch, CartId, Item, ItemKey
 from tracker.errors import BufferFullError
-
-Batch = dict[ItemKey, Item]
-"""Items by key, none twice: PostgreSQL refuses two rows of one key in one statement (21000)."""
 
 ENTRY_BYTES: Final = 480
 """What an entry takes beside its texts: the item, its key, three stamps, its slot in the map.
 
-Measured by `tests/benchmarks/memory.py`; the budget then holds within 10 % of the resident memory.
+A test holds the sum between 0.9 and 1.5 times what Python allocates for items of every kind.
 """
 
 
@@ -46,17 +43,17 @@ class Aggregator:
     @property
     def full(self) -> bool:
         """Whether the next put will be refused."""
-        return self._pending_bytes + self._draining_bytes >= self.max_bytes
+        return self.bytes >= self.max_bytes
 
     def put(self, key: ItemKey, item: Item) -> None:
         """Merge `item` into what waits under `key`; raise BufferFullError when the budget is used up."""
-        if self._pending_bytes + self._draining_bytes >= self.max_bytes:
+        if self.full:
             msg = f"the buffer is full: {self.max_bytes} bytes wait for PostgreSQL"
             raise BufferFullError(msg)
         known = self._pending.get(key)
         if known is None:
             self._pending[key] = item
-            self._pending_bytes += ENTRY_BYTES + getsizeof(key[1]) + getsizeof(item.name)
+            self._pending_bytes += _size(key, item)
         else:
             before = known.name
             known.merge(item)
@@ -78,7 +75,7 @@ class Aggregator:
         self._draining = dict(islice(self._pending.items(), max_items))
         for key, item in self._draining.items():
             del self._pending[key]
-            self._draining_bytes += ENTRY_BYTES + getsizeof(key[1]) + getsizeof(item.name)
+            self._draining_bytes += _size(key, item)
         self._pending_bytes -= self._draining_bytes
         return self._draining
 
@@ -97,8 +94,9 @@ class Aggregator:
     def of_cart(self, cart_id: CartId) -> dict[str, Item]:
         """Return copies of the waiting items of one cart, by external id.
 
-        It looks at every waiting item: 0.3 ms for the thousands that wait under load, for a call
-        that then reads PostgreSQL. An index by cart would cost every put instead.
+        It looks at every waiting item, for a call that then reads PostgreSQL: a fraction of a
+        millisecond under load, 4 to 12 ms with 100,000 waiting after an outage. An index by cart
+        would cost every put instead.
         """
         found: dict[str, Item] = {}
         for batch in (self._draining, self._pending):
@@ -107,3 +105,7 @@ class Aggregator:
                     known = found.setdefault(external_id, Item(item.added_stamp))
                     known.merge(item)
         return found
+
+
+def _size(key: ItemKey, item: Item) -> int:
+    return ENTRY_BYTES + getsizeof(key[1]) + getsizeof(item.name)

@@ -13,7 +13,7 @@ from tracker.carts.domain import CartId, parse_cart_id
 MAX_AGE_S: Final = 72 * 60 * 60
 """Seconds a cart is kept by the browser (brief 1: 72 hours)."""
 
-_CART_ID = re.compile(rb'(?:^|[;\s])cart_id="?([0-9a-fA-F-]{36})"?\s*(?:;|$)')
+_CART_ID = re.compile(rb'(?:^|;)\s*cart_id="?([0-9a-fA-F-]{36})"?\s*(?=;|$)')
 
 
 def cart_id_of_cookie(headers: Iterable[tuple[bytes, bytes]]) -> CartId | None:

@@ -93,6 +93,10 @@ class Item(Struct, gc=False):
         return DEFAULT_QUANTITY if self.quantity is None else self.quantity
 
 
+Batch = dict[ItemKey, Item]
+"""Items by key, none twice: PostgreSQL refuses two rows of one key in one statement (21000)."""
+
+
 def new_cart_id() -> CartId:
     """Return the id of a new cart: UUID version 4, because it must not be guessable."""
     return CartId(str(uuid.uuid4()))

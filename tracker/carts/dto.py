@@ -10,7 +10,7 @@ What a JSON schema cannot say (lengths in bytes, NUL, one field instead of anoth
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from litestar._openapi.schema_generation import SchemaCreator
@@ -93,9 +93,12 @@ class ProductIn(Struct):
     name: Name | None = None
     quantity: Quantity | None = None
     cart_id: Annotated[
-        Any,
-        Meta(description="must be a UUID as a string, to name the cart when no cookie does; others are passed over"),
-    ] = None
+        msgspec.Raw,
+        Meta(
+            description="The cart, as a UUID in a string, when no cookie names one. Anything else is passed over.",
+            examples=["7d9f5f0e-1111-4222-8333-444455556666"],
+        ),
+    ] = msgspec.field(default_factory=msgspec.Raw)
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
@@ -109,9 +112,17 @@ class ProductIn(Struct):
             check_name("name", self.name)
 
     @property
+    def cart_id_text(self) -> str | None:
+        """What `cart_id` says, if it is a string."""
+        try:
+            return msgspec.json.decode(self.cart_id, type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    @property
     def external_id(self) -> str:
         """What identifies the item: its product id, or else its name."""
-        return self.product_id or self.name or ""
+        return self.product_id or str(self.name)
 
 
 class CartRef(Struct):

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tracker.carts.aggregator import Aggregator, Batch
+from tracker.carts.aggregator import Aggregator
+from tracker.carts.domain import Batch
 
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0
@@ -21,6 +22,9 @@ BACKOFF_CAP_S: Final = 5.0
 
 CLOSING_BACKOFF_CAP_S: Final = 0.25
 """The same once the process is stopping and each try may be the last."""
+
+CANCEL_TIMEOUT_S: Final = 1.0
+"""For a write to notice that it is cancelled; one that hangs in a dead connection may not."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +69,20 @@ class Flusher:
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((stamp, future))
-        async with asyncio.timeout(timeout_s):
-            await future
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        finally:
+            # Every wait has the same time-out, so those that gave up stand at the front.
+            while self._waiters and self._waiters[0][1].done():
+                self._waiters.popleft()
+
+    def stop_waiting(self) -> None:
+        """Let everybody who waits for a commit time out now: the process is about to end."""
+        for _, future in self._waiters:
+            if not future.done():
+                future.set_exception(TimeoutError())
+        self._waiters.clear()
 
     async def close(self, timeout_s: float) -> None:
         """Flush what is left for at most `timeout_s` seconds, then stop; the rest stays in the aggregator."""
@@ -75,7 +91,7 @@ class Flusher:
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout_s)
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT_S)
 
     async def _run(self) -> None:
         while True:

@@ -112,7 +112,7 @@ async def add_item(data: ItemIn, request: AnyRequest, carts: Carts) -> Response[
 )
 async def add_product(data: ProductIn, request: AnyRequest, carts: Carts) -> Response[CartRef]:
     """Put a product into a cart: that of the cookie, else that of the body's `cart_id`, else a new one."""
-    cart_id = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(data.cart_id) or new_cart_id()
+    cart_id = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(data.cart_id_text) or new_cart_id()
     await carts.accept(cart_id, data.external_id, data.name, data.price, data.quantity)
     return Response(CartRef(cart_id), headers=_cookie(cart_id, request))
 

@@ -10,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.carts import store
-from tracker.carts.aggregator import Aggregator, Batch
-from tracker.carts.domain import CartId, Item
+from tracker.carts.aggregator import Aggregator
+from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.flusher import Flusher
 from tracker.clock import Stamper
 from tracker.errors import DatabaseUnavailableError, NotCommittedError
@@ -79,6 +79,10 @@ class CartService:
                 found[external_id] = item
         in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
         return {external_id: item for external_id, item in in_order if item.effective_quantity > 0}
+
+    def stop_waiting(self) -> None:
+        """Answer those who wait for a confirmation that it did not come in time."""
+        self._flusher.stop_waiting()
 
     @property
     def ready(self) -> bool:

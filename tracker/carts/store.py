@@ -27,8 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.carts.aggregator import Batch
-from tracker.carts.domain import DEFAULT_QUANTITY, CartId, Item
+from tracker.carts.domain import DEFAULT_QUANTITY, Batch, CartId, Item
 from tracker.carts.tables import carts, items
 
 _REGISTERS: Final = ("name", "value", "quantity")
@@ -55,8 +54,8 @@ def _upsert_statement() -> Insert:
     new_carts = (
         insert(carts)
         .from_select(
-            ["id", "created_stamp"],
-            select(rows.c.cart_id, func.min(rows.c.added_stamp)).group_by(rows.c.cart_id).order_by(rows.c.cart_id),
+            ["id"],
+            select(rows.c.cart_id).distinct().order_by(rows.c.cart_id),
         )
         .on_conflict_do_nothing()
         .cte("new_carts")

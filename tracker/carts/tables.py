@@ -16,7 +16,6 @@ carts = Table(
     "carts",
     metadata,
     Column("id", Uuid(as_uuid=False), primary_key=True),
-    Column("created_stamp", BigInteger, nullable=False),
 )
 
 items = Table(

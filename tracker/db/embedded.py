@@ -13,14 +13,17 @@ second, a restart right after `kill -9` met a server that was still shutting dow
 import contextlib
 import fcntl
 import importlib.util
+import logging
 import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from tracker.errors import ConfigurationError
 from tracker.process import end_with_parent
@@ -30,7 +33,7 @@ _LOGIN: Final = ("-U", "tracker", "-d", "postgres")
 START_TIMEOUT_S: Final = 60.0
 """For a predecessor to go and the server to come up; recovery after a crash is part of it."""
 
-STOP_TIMEOUT_S: Final = 10.0
+STOP_TIMEOUT_S: Final = 5.0
 """For a fast shutdown, checkpoint included; after it the server is killed and recovers next time."""
 
 POLL_S: Final = 0.02
@@ -40,10 +43,12 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 
 SOCKET_NAME: Final = ".s.PGSQL.5432"
 
+logger = logging.getLogger(__name__)
+
 SERVER_SETTINGS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
+    "max_connections": "200",
     "shared_buffers": "128MB",
     "log_destination": "stderr",
     "log_min_messages": "warning",
@@ -51,14 +56,20 @@ SERVER_SETTINGS: Final = {
 
 
 @contextlib.contextmanager
-def embedded_postgres(data_dir: Path) -> Iterator[str]:
+def embedded_postgres(data_dir: Path, *, join: bool = True) -> Iterator[str]:
     """Run PostgreSQL in `data_dir`, or join the Tracker that already does; yield its URL.
+
+    With `join` false a running one is an error: what joins loses its database when the owner stops,
+    which a short command can bear and a service cannot.
 
     Call it from the main thread: the kernel's signal is tied to the thread that starts the server.
     Raises ConfigurationError when the server cannot be started.
     """
     folder = data_dir.resolve() / "postgres"
     sockets = folder / "run"
+    if "," in str(sockets):
+        msg = f"PostgreSQL takes no comma in the path of the data folder {data_dir}; set TRACKER_DATA_DIR to another"
+        raise ConfigurationError(msg)
     longest = len(os.fsencode(sockets / SOCKET_NAME))
     if longest > MAX_SOCKET_PATH_BYTES:
         msg = (
@@ -72,15 +83,20 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         msg = f"cannot create the data folder {data_dir}: {error.strerror}"
         raise ConfigurationError(msg) from None
 
-    url = f"postgresql://tracker@/postgres?host={sockets}"
+    url = f"postgresql://tracker@/postgres?host={quote(str(sockets), safe='/')}"
     with contextlib.ExitStack() as stack:
         owner = stack.enter_context(_open(folder / "owner.lock"))
-        if _locked(owner):
+        owns = _locked(owner)
+        if not owns and not join:
+            msg = f"another Tracker already runs on the data folder {data_dir}; stop it, or set TRACKER_DATA_DIR"
+            raise ConfigurationError(msg)
+        while not owns and not _accepts(sockets):
+            time.sleep(POLL_S)
+            owns = _locked(owner)  # the other one may end before its server has started
+        if owns:
             server_lock = stack.enter_context(_open(folder / "server.lock"))
             _wait_for(lambda: _locked(server_lock), "the previous PostgreSQL to stop")
             stack.enter_context(_running_server(folder, server_lock))
-        else:
-            _wait_for(lambda: _accepts(sockets), "the PostgreSQL of another Tracker to start")
         yield url
 
 
@@ -115,19 +131,30 @@ def _running_server(folder: Path, server_lock: int) -> Iterator[None]:
             process_group=0,
             preexec_fn=end_with_parent(os.getpid(), signal.SIGINT),  # noqa: PLW1509  # the main thread starts it, before any other
         )
+    stopping = threading.Event()
     try:
         _wait_for(lambda: _accepts(folder / "run") or server.poll() is not None, "PostgreSQL to start")
         if server.poll() is not None:
             msg = f"PostgreSQL did not start: {_last_line(log_path)} (all of it: {log_path})"
             raise ConfigurationError(msg)
+        threading.Thread(target=_watch, args=(server, stopping, log_path), name="postgres", daemon=True).start()
         yield
     finally:
+        stopping.set()
         server.send_signal(signal.SIGINT)
         try:
             server.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def _watch(server: subprocess.Popen[bytes], stopping: threading.Event, log_path: Path) -> None:
+    """End this process in order when its server ends by itself: nothing can be stored any more."""
+    server.wait()
+    if not stopping.is_set():
+        logger.error("the embedded PostgreSQL has ended by itself, so Tracker stops; its log is %s", log_path)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _create_cluster(bin_dir: Path, cluster: Path) -> None:

@@ -6,10 +6,9 @@ asyncpg reads the URL itself, so that it means what it means to libpq (`sslmode`
 
 from functools import partial
 from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tracker.errors import ConfigurationError
@@ -18,7 +17,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 """To reach the server and log in. Longer, and a flush after an outage would start that much later."""
 
 STATEMENT_TIMEOUT_S: Final = 30.0
-"""For one statement, asked of the server; the largest flush measured took 0.2 s."""
+"""For one statement, asked of the server."""
 
 COMMAND_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + 5
 """The same on this side, for a server that no longer answers at all; later, so that the server's
@@ -26,9 +25,6 @@ own word comes first."""
 
 POOL_TIMEOUT_S: Final = 5.0
 """To get a connection from the pool; a reader waits no longer than this before it gets a 503."""
-
-POOL_SIZE: Final = 5
-"""Connections per worker: one flushes, the others read."""
 
 
 def dsn_of(url: str) -> str:
@@ -44,29 +40,34 @@ def dsn_of(url: str) -> str:
 
 
 def display_of(url: str) -> str:
-    """Return `url` fit to be shown: with its password hidden."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return "(a URL that cannot be shown safely)"
+    """Return what may be shown of `url`: never a password, which may stand in its query too."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    place = parts.netloc.rpartition("@")[2] or query.get("host", "")
+    user = unquote(parts.username or query.get("user", ""))
+    return f"{parts.scheme}://{user}{'@' if user else ''}{place}{parts.path}"
 
 
-def create_engine(url: str) -> AsyncEngine:
-    """Return a pooled engine for `url`; it connects when first used."""
+def create_engine(url: str, *, pool_size: int = 1, command_timeout_s: float | None = COMMAND_TIMEOUT_S) -> AsyncEngine:
+    """Return a pooled engine for `url`; it connects when first used.
+
+    Without a `command_timeout_s` a statement may take as long as the server lets it.
+    """
     connect = partial(
         asyncpg.connect,
         dsn_of(url),
         timeout=CONNECT_TIMEOUT_S,
-        command_timeout=COMMAND_TIMEOUT_S,
+        command_timeout=command_timeout_s,
         server_settings={
             "application_name": "tracker",
+            "client_encoding": "utf8",
             "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
         },
     )
     return create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
-        pool_size=POOL_SIZE,
+        pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
     )

@@ -1,7 +1,9 @@
 """The schema's version: bring it up to date with Alembic, or refuse to work on another one."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -13,7 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from tracker.db.engine import create_engine, display_of
 from tracker.errors import ConfigurationError, StaleSchemaError
 
-_PACKAGE = Path(__file__).parent.parent
+_PACKAGE: Final = Path(__file__).parent.parent
+
+T = TypeVar("T")
 
 
 def alembic_config(url: str) -> Config:
@@ -28,12 +32,17 @@ def alembic_config(url: str) -> Config:
 def upgrade_schema(url: str) -> None:
     """Bring the database at `url` to the newest schema.
 
-    Raises ConfigurationError when the database cannot be reached or refuses the migration.
+    Raises ConfigurationError when the database cannot be reached or refuses the migration, and
+    StaleSchemaError when it is ahead of this version.
     """
-    _current_revision(url)
+    config = alembic_config(url)
+    found = _current_revision(url)
+    if found is not None and found not in _known_revisions(config):
+        msg = f"the database's schema is at {found}, which is newer than this version of Tracker; install that version"
+        raise StaleSchemaError(msg)
     try:
-        command.upgrade(alembic_config(url), "head")
-    except SQLAlchemyError as error:
+        command.upgrade(config, "head")
+    except (OSError, SQLAlchemyError) as error:
         msg = f"the migration of {display_of(url)} failed and changed nothing: {_first_line(error)}"
         raise ConfigurationError(msg) from error
 
@@ -41,8 +50,12 @@ def upgrade_schema(url: str) -> None:
 def check_schema(url: str) -> None:
     """Raise StaleSchemaError unless the database at `url` has the schema of this version.
 
-    Raises ConfigurationError when the database cannot be reached.
+    Raises ConfigurationError when the database cannot be reached or cannot hold every text.
     """
+    encoding = _read(url, _read_encoding)
+    if encoding != "UTF8":
+        msg = f"the database {display_of(url)} has the encoding {encoding}; Tracker needs one with UTF8"
+        raise ConfigurationError(msg)
     expected = ScriptDirectory.from_config(alembic_config(url)).get_current_head()
     found = _current_revision(url)
     if found != expected:
@@ -53,18 +66,27 @@ def check_schema(url: str) -> None:
         raise StaleSchemaError(msg)
 
 
+def _known_revisions(config: Config) -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+
 def _current_revision(url: str) -> str | None:
+    return _read(url, lambda connection: MigrationContext.configure(connection).get_current_revision())
+
+
+def _read_encoding(connection: Connection) -> str:
+    return str(connection.exec_driver_sql("SHOW server_encoding").scalar_one())
+
+
+def _read(url: str, read: Callable[[Connection], T]) -> T:
     try:
-        return asyncio.run(_read_revision(url))
+        return asyncio.run(_connect_and_read(url, read))
     except (OSError, SQLAlchemyError, ValueError) as error:  # ValueError: of a URL, by asyncpg
         msg = f"cannot reach PostgreSQL at {display_of(url)}: {_first_line(error)}"
         raise ConfigurationError(msg) from error
 
 
-async def _read_revision(url: str) -> str | None:
-    def read(connection: Connection) -> str | None:
-        return MigrationContext.configure(connection).get_current_revision()
-
+async def _connect_and_read(url: str, read: Callable[[Connection], T]) -> T:
     engine = create_engine(url)
     try:
         async with engine.connect() as connection:

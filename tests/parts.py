@@ -1,0 +1,53 @@
+"""The parts of a Tracker put together for a test, and a PostgreSQL session that holds what it is told to."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tracker.carts.aggregator import Aggregator
+from tracker.carts.domain import Batch
+from tracker.carts.flusher import Flusher
+from tracker.carts.service import CartService
+from tracker.clock import Stamper, SystemClock
+from tracker.settings import Ack
+
+
+async def write_nothing(batch: Batch) -> None:
+    """Take a batch for stored."""
+    del batch
+
+
+def new_flusher(
+    aggregator: Aggregator, write: Callable[[Batch], Awaitable[None]] = write_nothing, *, max_items: int = 1000
+) -> Flusher:
+    """Return a flusher that is not started yet."""
+    return Flusher(aggregator, write, interval_ms=1, max_items=max_items)
+
+
+def new_service(aggregator: Aggregator, flusher: Flusher, engine: AsyncEngine) -> CartService:
+    """Return the carts of a process that acknowledges once an item is in memory."""
+    return CartService(
+        stamper=Stamper(SystemClock(), 0),
+        aggregator=aggregator,
+        flusher=flusher,
+        engine=engine,
+        ack=Ack.MEMORY,
+        commit_timeout_s=5,
+    )
+
+
+@contextlib.contextmanager
+def transaction(url: str, *statements: str) -> Iterator[None]:
+    """Run statements in a transaction of a session of their own, and roll it back at the end."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(url))
+        for statement in ("BEGIN", *statements):
+            runner.run(connection.execute(statement))
+        try:
+            yield
+        finally:
+            runner.run(connection.execute("ROLLBACK"))
+            runner.run(connection.close())

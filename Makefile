@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format lock clean
+.PHONY: run test test-faults lint format lock clean
 
 run: $(VENV)/for-run  ## Serve on http://127.0.0.1:8000; ARGS="--port 9000" passes options on
 	@exec $(BIN)/tracker serve $(ARGS)
 
 test: lint  ## Everything that is checked before a change lands
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+test-faults: $(VENV)/for-test  ## What Tracker survives: kills, outages, broken disks and clients; under 10 minutes
+	$(BIN)/pytest tests/faults
 
 lint: $(VENV)/for-test  ## Formatting, rules, types, layers
 	$(BIN)/ruff format --check --quiet .

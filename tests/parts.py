@@ -3,13 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.carts.aggregator import Aggregator
+from tracker.carts.dead_letters import DeadLetters
+from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
 from tracker.carts.flusher import Flusher
+from tracker.carts.journal.protocol import NoJournal
 from tracker.carts.service import CartService
 from tracker.clock import Stamper, SystemClock
 from tracker.settings import Ack
@@ -24,13 +28,21 @@ def new_flusher(
     aggregator: Aggregator, write: Callable[[Batch], Awaitable[None]] = write_nothing, *, max_items: int = 1000
 ) -> Flusher:
     """Return a flusher that is not started yet."""
-    return Flusher(aggregator, write, interval_ms=1, max_items=max_items)
+    return Flusher(
+        aggregator,
+        Delivery(write, DeadLetters(Path("/nonexistent"))),
+        interval_ms=1,
+        max_items=max_items,
+        on_flush=lambda: None,
+        on_committed=lambda: None,
+    )
 
 
 def new_service(aggregator: Aggregator, flusher: Flusher, engine: AsyncEngine) -> CartService:
     """Return the carts of a process that acknowledges once an item is in memory."""
     return CartService(
         stamper=Stamper(SystemClock(), 0),
+        journal=NoJournal(),
         aggregator=aggregator,
         flusher=flusher,
         engine=engine,

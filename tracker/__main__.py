@@ -5,8 +5,8 @@ it has no handler for, and the imports behind `tracker.cli` are half of a start:
 before them, a stop in the first second was lost and the container was killed ten seconds later.
 """
 
+import os
 import signal
-import sys
 from types import FrameType
 
 
@@ -15,12 +15,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     from tracker.cli import main as command  # noqa: PLC0415  # after the handler is set
 
-    command()
+    command(prog_name="tracker")
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what ends in order now must not be cut short
-    sys.exit(128 + signal.SIGTERM)
+    # Not by an exception, which could come up in a place that swallows it. Nothing is in hand yet, and
+    # the kernel ends an embedded PostgreSQL in order when its parent is gone.
+    os._exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

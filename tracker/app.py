@@ -10,23 +10,34 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 
 from tracker.carts import routes as carts_routes
+from tracker.carts.journal.files import Files, SystemFiles
+from tracker.carts.journal.folders import WorkerFolder
 from tracker.carts.service import CartService
-from tracker.clock import SystemClock
+from tracker.clock import Clock, SystemClock
 from tracker.context import open_context
 from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
 from tracker.openapi import SchemaPlugin
 from tracker.settings import Settings
 
 
-def create_app(settings: Settings, *, url: str, worker: int) -> Litestar:
-    """Return the application for the migrated database at `url`.
+def create_app(
+    settings: Settings,
+    *,
+    url: str,
+    folder: WorkerFolder,
+    clock: Clock | None = None,
+    files: Files | None = None,
+) -> Litestar:
+    """Return the application for the migrated database at `url`, with its journal in `folder`.
 
-    `worker` is the worker number of this process (0 to 1,023), unique among all that live.
+    `clock` and `files` are the machine's own, unless a test passes others.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_context(settings, url=url, worker=worker, clock=SystemClock()) as context:
+        async with open_context(
+            settings, url=url, folder=folder, clock=clock or SystemClock(), files=files or SystemFiles()
+        ) as context:
             app.state.context = context
             yield
 

@@ -12,6 +12,8 @@ from typing import Final
 
 import click
 
+from tracker.carts.commands import dead_letters
+from tracker.carts.journal.folders import claim_folder
 from tracker.db.database import database
 from tracker.db.engine import display_of
 from tracker.db.schema import check_schema, upgrade_schema
@@ -53,9 +55,14 @@ def main() -> None:
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that serve.")
 def serve(host: str, port: int, workers: int) -> None:
-    """Serve until Ctrl-C or SIGTERM; then answer and store what is in hand."""
+    """Serve until Ctrl-C or SIGTERM.
+
+    Then what is in hand is answered and stored, and the exit code is 0.
+    """
     settings = load_settings(os.environ)
     check_tls(settings)
+    with claim_folder(settings.data_dir, settings.node):
+        pass  # what is wrong with the data folder is said before anything is promised
     with database(settings, join=False) as url:
         if settings.database_url is None:
             upgrade_schema(url)
@@ -66,6 +73,9 @@ def serve(host: str, port: int, workers: int) -> None:
                 run_worker(settings, url=url, listener=listener)
             else:
                 Supervisor(listener, workers=workers, environ={**os.environ, "DATABASE_URL": url}).run()
+
+
+main.add_command(dead_letters)
 
 
 @main.command(hidden=True)
@@ -81,7 +91,10 @@ def serve_worker(fd: int) -> None:
 
 @main.command()
 def migrate() -> None:
-    """Bring the database's schema up to date; the same as `alembic upgrade head`."""
+    """Bring the database's schema up to date.
+
+    The same as `alembic upgrade head`.
+    """
     with database(load_settings(os.environ)) as url:
         upgrade_schema(url)
         check_schema(url)
@@ -91,7 +104,10 @@ def migrate() -> None:
 @main.command()
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="Where Tracker listens on this machine.")
 def health(port: int) -> None:
-    """Exit with 0 if the Tracker on this machine accepts items, with 1 if not."""
+    """Ask the local Tracker whether it is ready.
+
+    Exits with 0 if it accepts items, with 1 if not.
+    """
     if load_settings(os.environ).tls_cert is None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HEALTH_TIMEOUT_S)
     else:

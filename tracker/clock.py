@@ -14,6 +14,12 @@ WORKER_BITS: Final = 10
 
 MAX_WORKERS: Final = 1 << WORKER_BITS
 
+SLOTS: Final = 32
+"""Workers of one node at a time."""
+
+MAX_NODE: Final = MAX_WORKERS // SLOTS - 1
+"""The greatest number of a node: a worker number is `node * SLOTS + slot`."""
+
 
 class Clock(Protocol):
     """Where the time comes from; injected, so that tests can turn it back."""
@@ -49,14 +55,22 @@ class ManualClock:
 class Stamper:
     """Gives out the stamps of one worker, each greater than the one before, whatever the clock does."""
 
-    def __init__(self, clock: Clock, worker: int) -> None:
-        """Stamp for worker number `worker`; raise ValueError unless it is 0 to 1,023."""
+    def __init__(self, clock: Clock, worker: int, last: int = 0) -> None:
+        """Stamp for worker number `worker`, later than the stamp `last` that it gave out before.
+
+        Raises ValueError unless the worker number is 0 to 1,023.
+        """
         if not 0 <= worker < MAX_WORKERS:
             msg = f"worker number {worker} is not in 0..{MAX_WORKERS - 1}"
             raise ValueError(msg)
         self._clock = clock
         self._worker = worker
-        self._last_us = 0
+        self._last_us = last >> WORKER_BITS
+
+    @property
+    def last(self) -> int:
+        """The greatest stamp given out so far."""
+        return self._last_us << WORKER_BITS | self._worker
 
     def next(self) -> int:
         """Return a stamp greater than every one this worker gave out before."""

@@ -2,19 +2,32 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.carts.aggregator import Aggregator
+from tracker.carts.dead_letters import DeadLetters
+from tracker.carts.delivery import Delivery
 from tracker.carts.flusher import Flusher
-from tracker.carts.service import CartService, store_batch
+from tracker.carts.journal.files import Files
+from tracker.carts.journal.folders import WorkerFolder
+from tracker.carts.journal.journal import FileJournal, Limits
+from tracker.carts.journal.protocol import Journal, NoJournal
+from tracker.carts.journal.recovery import Recovery, newest_payloads
+from tracker.carts.journal.stamps import load_stamp, save_stamp
+from tracker.carts.record import decode_record, encode_record
+from tracker.carts.replay import replay
+from tracker.carts.service import CartService, keeps_journal, store_batch
 from tracker.clock import Clock, Stamper
 from tracker.db.engine import create_engine
-from tracker.settings import Settings
+from tracker.settings import Ack, Settings
 
 LAST_FLUSH_TIMEOUT_S: Final = 4.0
 """For what is left when the process stops; with the requests in hand (3 s) it stays within 10 s."""
@@ -22,49 +35,115 @@ LAST_FLUSH_TIMEOUT_S: Final = 4.0
 DISPOSE_TIMEOUT_S: Final = 1.0
 """For the connections to say goodbye; a server that hangs is not waited for."""
 
-WRITE_CONNECTIONS: Final = 1
-"""Of the flusher alone: a hundred readers that wait for theirs must not keep it from writing."""
+WRITE_CONNECTIONS: Final = 2
+"""Of the flusher and the recovery alone: a hundred readers must not keep them from writing."""
 
 READ_CONNECTIONS: Final = 4
 
 MIB: Final = 1024 * 1024
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Context:
     """The parts of a running process."""
 
-    aggregator: Aggregator
     carts: CartService
+    lost_items: int = 0
+    """Once it has ended: how many items were accepted and are stored nowhere."""
 
 
 @contextlib.asynccontextmanager
-async def open_context(settings: Settings, *, url: str, worker: int, clock: Clock) -> AsyncIterator[Context]:
-    """Build the parts for the database at `url` and worker number `worker`, and stop them at the end."""
+async def open_context(
+    settings: Settings, *, url: str, folder: WorkerFolder, clock: Clock, files: Files
+) -> AsyncIterator[Context]:
+    """Build the parts for the database at `url` and a worker's `folder`, and stop them at the end."""
     write_engine = create_engine(url, pool_size=WRITE_CONNECTIONS)
     read_engine = create_engine(url, pool_size=READ_CONNECTIONS)
     aggregator = Aggregator(settings.buffer_max_mb * MIB)
+    stamper = Stamper(clock, folder.number, last=await asyncio.to_thread(_last_stamp, files, folder.path))
+    delivery = Delivery(partial(store_batch, write_engine), DeadLetters(folder.path))
+    recovery = Recovery(
+        settings.data_dir, folder, files, replay=partial(replay, delivery, max_items=settings.flush_max_items)
+    )
+    journal = _journal(settings, folder, files, aggregator, stamper, recovery)
+
+    def keep_stamp() -> None:
+        try:
+            save_stamp(files, folder.path, stamper.last, durably=False)
+        except OSError as error:
+            logger.warning("the last stamp cannot be kept: %s", error)
+
+    def release_journal() -> None:
+        oldest = aggregator.oldest_stamp()
+        journal.release(stamper.last + 1 if oldest is None else oldest)
+
     flusher = Flusher(
         aggregator,
-        partial(store_batch, write_engine),
+        delivery,
         interval_ms=settings.flush_interval_ms,
         max_items=settings.flush_max_items,
+        on_flush=keep_stamp,
+        on_committed=release_journal,
     )
     carts = CartService(
-        stamper=Stamper(clock, worker),
+        stamper=stamper,
+        journal=journal,
         aggregator=aggregator,
         flusher=flusher,
         engine=read_engine,
         ack=settings.ack,
         commit_timeout_s=settings.commit_timeout_s,
     )
+    context = Context(carts)
+    recovery.start()
+    await journal.start()
     flusher.start()
     try:
-        yield Context(aggregator, carts)
+        yield context
     finally:
+        await recovery.close()
         await flusher.close(LAST_FLUSH_TIMEOUT_S)
+        await journal.close()
+        if settings.ack is Ack.MEMORY:
+            context.lost_items = len(aggregator)
         for engine in (write_engine, read_engine):
             await _dispose(engine)
+
+
+def _journal(
+    settings: Settings, folder: WorkerFolder, files: Files, aggregator: Aggregator, stamper: Stamper, recovery: Recovery
+) -> Journal:
+    if not keeps_journal(settings.ack):
+        return NoJournal()
+    limits = Limits(
+        max_bytes=settings.journal_max_mb * MIB,
+        min_free_bytes=settings.journal_min_free_mb * MIB,
+        sync_interval_s=0 if settings.ack is Ack.FSYNC else settings.journal_sync_ms / 1000,
+    )
+
+    def waiting() -> Iterator[tuple[bytes, int]]:
+        for (cart_id, external_id), item in aggregator.waiting():
+            yield encode_record(cart_id, external_id, item), item.updated_stamp
+
+    return FileJournal(
+        folder.path,
+        files,
+        limits,
+        waiting=waiting,
+        last_stamp=lambda: stamper.last,
+        leftover_bytes=lambda: recovery.leftover_bytes,
+    )
+
+
+def _last_stamp(files: Files, folder: Path) -> int:
+    """Return the greatest stamp that a worker number has given out and that can be found anywhere."""
+    in_journal = 0
+    for payload in newest_payloads(files, folder):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            in_journal = max(in_journal, decode_record(payload)[2].updated_stamp)
+    return max(in_journal, load_stamp(files, folder))
 
 
 async def _dispose(engine: AsyncEngine) -> None:

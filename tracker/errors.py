@@ -48,14 +48,18 @@ class BufferFullError(UnavailableError):
     """The buffer holds as many bytes as it may; nothing was accepted."""
 
 
-class NotCommittedError(UnavailableError):
-    """The item was taken into `cart_id`, but PostgreSQL has not confirmed it in time.
+class JournalUnavailableError(UnavailableError):
+    """The journal cannot keep the item now; nothing was accepted."""
+
+
+class UnconfirmedError(UnavailableError):
+    """The item was taken into `cart_id`, but is not as safe in time as the acknowledgement level asks.
 
     It is written as soon as possible; sending it again to the same cart is safe.
     """
 
-    def __init__(self, cart_id: str, timeout_s: float) -> None:
-        super().__init__(f"PostgreSQL has not confirmed the item within {timeout_s:g} s; it is written when it can be")
+    def __init__(self, cart_id: str, reason: str) -> None:
+        super().__init__(f"{reason}; the item was taken and is written when it can be")
         self.cart_id = cart_id
 
 

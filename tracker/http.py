@@ -3,12 +3,13 @@
 import http
 import logging
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Dependency
+from litestar.params import SkipValidation
 from msgspec import UNSET, Struct, UnsetType
 
 from tracker.errors import InvalidInputError, UnavailableError, UnsupportedMediaTypeError
@@ -17,6 +18,13 @@ MAX_BODY_BYTES: Final = 65_536
 """Of a request's body: what sendBeacon can send at most."""
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+
+_DETAILS: Final = {
+    404: "there is nothing under this path",
+    405: "this path does not take this method; see the Allow header",
+    413: f"the body must be at most {MAX_BODY_BYTES} bytes",
+}
+"""What Litestar's own exceptions leave unsaid, by status."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +53,14 @@ def problem_spec(description: str) -> ResponseSpec:
     return ResponseSpec(Problem, description=description, media_type=PROBLEM_MEDIA_TYPE, generate_examples=False)
 
 
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None, **more: str) -> Response[Problem]:
-    title = http.HTTPStatus(status).phrase
+def problem(status: int, detail: str, **more: str) -> Problem:
+    """Return the problem for an HTTP status; `more` are `field` and `rule`."""
+    return Problem(title=http.HTTPStatus(status).phrase, status=status, detail=detail, **more)
+
+
+def _answer(status: int, detail: str, headers: dict[str, str] | None = None, **more: str) -> Response[Problem]:
     return Response(
-        Problem(title=title, status=status, detail=detail, **more),
+        problem(status, detail, **more),
         status_code=status,
         media_type=PROBLEM_MEDIA_TYPE,
         headers=headers,
@@ -56,20 +68,21 @@ def _problem(status: int, detail: str, headers: dict[str, str] | None = None, **
 
 
 def _invalid_input(_: AnyRequest, error: InvalidInputError) -> Response[Problem]:
-    return _problem(400, str(error), field=error.field, rule=error.rule)
+    return _answer(400, str(error), field=error.field, rule=error.rule)
 
 
 def _unsupported_media_type(_: AnyRequest, error: UnsupportedMediaTypeError) -> Response[Problem]:
-    return _problem(415, str(error))
+    return _answer(415, str(error))
 
 
 def unavailable(_: AnyRequest, error: UnavailableError) -> Response[Problem]:
     """Answer 503, and when to try again."""
-    return _problem(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
+    return _answer(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
 
 
 def _http_exception(_: AnyRequest, error: HTTPException) -> Response[Problem]:
-    return _problem(error.status_code, error.detail, headers=dict(error.headers or {}))
+    detail = _DETAILS.get(error.status_code, error.detail)
+    return _answer(error.status_code, detail, headers=dict(error.headers or {}))
 
 
 def _validation_exception(request: AnyRequest, error: ValidationException) -> Response[Problem]:
@@ -84,7 +97,7 @@ def _validation_exception(request: AnyRequest, error: ValidationException) -> Re
 
 def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
     logger.error("unexpected error in %s %s", request.method, request.scope["path"], exc_info=error)
-    return _problem(500, "An error on our side; it is in the log.")
+    return _answer(500, "An error on our side; it is in the log.")
 
 
 EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {
@@ -108,7 +121,7 @@ async def live() -> Health:
     tags=["health"],
     responses={503: problem_spec("No items are accepted now")},
 )
-async def ready(accepts_items: Annotated[Callable[[], bool], Dependency(skip_validation=True)]) -> Health:
+async def ready(accepts_items: NamedDependency[SkipValidation[Callable[[], bool]]]) -> Health:
     """Answer 200 while the next item would be accepted, 503 when the buffer is full."""
     if not accepts_items():
         msg = "no items are accepted now: the buffer is full, or the flusher does not run"

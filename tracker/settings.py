@@ -9,6 +9,7 @@ by itself (to `tcp://…`) in every pod beside a service called "tracker".
 """
 
 import enum
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from tracker.clock import MAX_NODE
 from tracker.errors import ConfigurationError
 
 
@@ -25,8 +27,14 @@ class Ack(enum.Enum):
     MEMORY = "memory"
     """The aggregator has it. It survives nothing but a regular stop."""
 
+    JOURNAL = "journal"
+    """Its frame is written to this worker's journal. It survives the process being killed."""
+
+    FSYNC = "fsync"
+    """Its frame is on the disk. It survives a loss of power."""
+
     COMMIT = "commit"
-    """PostgreSQL has committed it."""
+    """PostgreSQL has committed it. It survives the loss of this machine's disk."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +44,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The PostgreSQL to use, as libpq writes it; None starts an embedded one in the data folder."""
 
     data_dir: Path = Path("data")
-    """Folder for what this machine keeps: the worker locks, and the embedded PostgreSQL."""
+    """Folder for what this machine keeps: the journals, and the embedded PostgreSQL."""
 
-    ack: Ack = Ack.MEMORY
+    node: Annotated[int, Meta(ge=0, le=MAX_NODE)] = 0
+    """Number of this machine (or container) among those that share a database, each another one."""
+
+    ack: Ack = Ack.JOURNAL
     """When an item is answered; see `Ack`."""
 
     flush_interval_ms: Annotated[int, Meta(ge=1, le=10_000)] = 5
@@ -49,6 +60,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     buffer_max_mb: Annotated[int, Meta(ge=1, le=65_536)] = 64
     """Most memory that items waiting for PostgreSQL may take, per worker, in MiB; then 503."""
+
+    journal_max_mb: Annotated[int, Meta(ge=1, le=1_048_576)] = 1024
+    """Most disk that the journal may take, per worker, in MiB; then 503."""
+
+    journal_min_free_mb: Annotated[int, Meta(ge=0, le=1_048_576)] = 64
+    """Least free space on the journal's disk, in MiB; below it 503, so that others on it live on."""
+
+    journal_sync_ms: Annotated[int, Meta(ge=1, le=60_000)] = 50
+    """How often the journal is synced at level `journal`, in milliseconds: what a loss of power costs."""
 
     commit_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 5.0
     """How long an answer waits for PostgreSQL at level `commit` before it is a 503, in seconds."""
@@ -74,10 +94,24 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         if text := environ.get(variable):
             values[name] = _convert(name, variable, text)
     settings = Settings(**values)  # type: ignore[arg-type]  # each was converted to its field's type
+    for proxy in filter(None, map(str.strip, settings.trusted_proxies.split(","))):
+        if proxy != "*" and not _is_network(proxy):
+            msg = (
+                f"TRACKER_TRUSTED_PROXIES={settings.trusted_proxies!r} is not valid: {proxy!r} is no address or network"
+            )
+            raise ConfigurationError(msg)
     if settings.ack is Ack.COMMIT and settings.flush_interval_ms >= settings.commit_timeout_s * 1000:
         msg = "TRACKER_COMMIT_TIMEOUT_S must be longer than TRACKER_FLUSH_INTERVAL_MS, or no item is confirmed in time"
         raise ConfigurationError(msg)
     return settings
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def variable_of(name: str) -> str:

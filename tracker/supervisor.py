@@ -29,8 +29,8 @@ HEALTHY_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 12.0
 """For the workers to stop in order, who take 10 s at most; then they are killed."""
 
-IN_ORDER: Final = {0, 128 + signal.SIGTERM}
-"""Exit codes of a worker that has stopped in order; the second while it was still starting."""
+IN_ORDER: Final = {0, 128 + signal.SIGTERM, -signal.SIGTERM}
+"""Exit codes of a worker that has stopped in order; the others while it was still starting."""
 
 POLL_S: Final = 0.1
 

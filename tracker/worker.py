@@ -1,18 +1,11 @@
-"""One serving process: its number, its uvicorn, its end.
-
-The worker number makes stamps unique, so no two live workers may share one: each holds a lock on a
-file of that number in the data folder for as long as it lives, and the kernel lets go of it however
-the process ends.
-"""
+"""One serving process: its uvicorn, and how it ends."""
 
 import asyncio
-import contextlib
-import fcntl
-import os
+import logging
+import resource
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
@@ -20,13 +13,17 @@ import uvicorn
 from litestar import Litestar
 
 from tracker.app import create_app
+from tracker.carts.journal.folders import claim_folder
 from tracker.carts.service import CartService
-from tracker.clock import MAX_WORKERS
 from tracker.errors import ConfigurationError, LostItemsError
+from tracker.protocol import MAX_CONNECTIONS, Protocol, close_overdue
 from tracker.settings import Settings
 
 REQUESTS_IN_HAND_TIMEOUT_S: Final = 3
 """For the requests under way when the process is told to stop, before they are cut off."""
+
+KEEP_ALIVE_TIMEOUT_S: Final = 5
+"""How long an idle connection is kept for the next request."""
 
 BACKLOG: Final = 2048
 """Connections that the kernel holds until they are accepted."""
@@ -34,6 +31,10 @@ BACKLOG: Final = 2048
 
 CONFIRMATIONS_TIMEOUT_S: Final = 2.0
 """Of these, for the requests that wait for PostgreSQL to confirm their item."""
+
+
+OTHER_FILES: Final = 256
+"""Open files that are no connections of clients: the journal, PostgreSQL, what Python holds."""
 
 
 class Server(uvicorn.Server):
@@ -51,6 +52,12 @@ class Server(uvicorn.Server):
         """Stop in order; those who wait for PostgreSQL get their 503 before they would be cut off."""
         asyncio.get_running_loop().call_later(CONFIRMATIONS_TIMEOUT_S, self._stop_waiting)
         await super().shutdown(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is due ten times a second."""
+        if counter % 10 == 0:
+            close_overdue(self.server_state, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in order, also when asked twice: uvicorn would leave what is in hand at the second Ctrl-C."""
@@ -80,16 +87,20 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
 
     Raises LostItemsError when PostgreSQL did not take everything before the process had to end.
     """
-    with worker_number(settings.data_dir) as number:
-        app = create_app(settings, url=url, worker=number)
+    _raise_file_limit()
+    # What clients do wrong is answered, and no news for the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    with claim_folder(settings.data_dir, settings.node) as folder:
+        app = create_app(settings, url=url, folder=folder)
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="on",
             access_log=False,
             log_config=None,
+            timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
             server_header=False,
             backlog=BACKLOG,
             proxy_headers=True,
@@ -100,37 +111,22 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
         )
         Server(config, stop_waiting=lambda: _carts_of(app).stop_waiting()).run(sockets=[listener])
         context = app.state.get("context")
-        if context is not None and (left := len(context.aggregator)):
-            msg = f"stopped with {left} items that PostgreSQL did not take in time; they are lost"
+        if context is not None and context.lost_items:
+            msg = f"stopped with {context.lost_items} items that PostgreSQL did not take in time; they are lost"
             raise LostItemsError(msg)
+
+
+def _raise_file_limit() -> None:
+    """Let as many connections be open as the system allows; the usual limit of 1,024 is for programs with few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _carts_of(app: Litestar) -> CartService:
     """Return the service of an application that has started."""
     carts: CartService = app.state.context.carts
     return carts
-
-
-@contextlib.contextmanager
-def worker_number(data_dir: Path) -> Iterator[int]:
-    """Claim the lowest worker number that no live process of this data folder has."""
-    folder = data_dir / "workers"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        msg = f"cannot create the data folder {data_dir}: {error.strerror}"
-        raise ConfigurationError(msg) from None
-    for number in range(MAX_WORKERS):
-        descriptor = os.open(folder / f"{number:04}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        try:
-            yield number
-        finally:
-            os.close(descriptor)
-        return
-    msg = f"all {MAX_WORKERS} worker numbers of the data folder {data_dir} are taken"
-    raise ConfigurationError(msg)

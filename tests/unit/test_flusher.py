@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.parts import new_flusher
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.flusher import Flusher
@@ -34,7 +35,7 @@ def run(sink: Sink, scenario: Callable[[Aggregator, Flusher], object], max_items
 
     async def main() -> int:
         aggregator = Aggregator(max_bytes=10**9)
-        flusher = Flusher(aggregator, sink, interval_ms=1, max_items=max_items)
+        flusher = new_flusher(aggregator, sink, max_items=max_items)
         flusher.start()
         result = scenario(aggregator, flusher)
         if asyncio.iscoroutine(result):
@@ -67,7 +68,7 @@ def test_a_batch_that_fails_is_written_again_until_it_is_stored() -> None:
 def test_what_cannot_be_stored_when_closing_stays_in_the_aggregator() -> None:
     async def main() -> int:
         aggregator = Aggregator(max_bytes=10**9)
-        flusher = Flusher(aggregator, Sink(failures=10**9), interval_ms=1, max_items=10)
+        flusher = new_flusher(aggregator, Sink(failures=10**9), max_items=10)
         flusher.start()
         put(aggregator, flusher, 15)
         await flusher.close(timeout_s=0.3)

@@ -17,7 +17,7 @@ def test_items_that_are_being_written_count_against_the_budget() -> None:
         aggregator.put((CART, f"sku-{number}"), Item.written(number + 1, None, None, None))
     aggregator.drain(10)
     with pytest.raises(BufferFullError):
-        aggregator.put((CART, "one more"), Item.written(9, None, None, None))
+        aggregator.check_room()
     aggregator.release()
     aggregator.put((CART, "one more"), Item.written(9, None, None, None))
 

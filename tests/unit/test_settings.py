@@ -47,6 +47,8 @@ def test_a_commit_timeout_shorter_than_the_flush_interval_is_refused() -> None:
         ("TRACKER_BUFFER_MAX_MB", "-5", ">= 1"),
         ("TRACKER_ACK", "maybe", "Invalid enum value"),
         ("TRACKER_COMMIT_TIMEOUT_S", "nan", "TRACKER_COMMIT_TIMEOUT_S"),
+        ("TRACKER_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "no address or network"),
+        ("TRACKER_NODE", "32", "<= 31"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_it(variable: str, value: str, rule: str) -> None:

@@ -7,7 +7,8 @@ moment between its acceptance and its commit, and the bound covers what is being
 why there is no `requeue`: a batch that PostgreSQL refuses is simply not released, and written again.
 """
 
-from itertools import islice
+from collections.abc import Iterator
+from itertools import chain, islice
 from sys import getsizeof
 from typing import Final
 
@@ -42,14 +43,17 @@ class Aggregator:
 
     @property
     def full(self) -> bool:
-        """Whether the next put will be refused."""
+        """Whether `check_room` would raise."""
         return self.bytes >= self.max_bytes
 
-    def put(self, key: ItemKey, item: Item) -> None:
-        """Merge `item` into what waits under `key`; raise BufferFullError when the budget is used up."""
+    def check_room(self) -> None:
+        """Raise BufferFullError when the budget is used up; call it before a put that may be refused."""
         if self.full:
             msg = f"the buffer is full: {self.max_bytes} bytes wait for PostgreSQL"
             raise BufferFullError(msg)
+
+    def put(self, key: ItemKey, item: Item) -> None:
+        """Merge `item` into what waits under `key`."""
         known = self._pending.get(key)
         if known is None:
             self._pending[key] = item
@@ -91,6 +95,10 @@ class Aggregator:
                 return next(iter(batch.values())).added_stamp
         return None
 
+    def waiting(self) -> Iterator[tuple[ItemKey, Item]]:
+        """Iterate over everything that is not released; nothing may be put meanwhile."""
+        return chain(self._draining.items(), self._pending.items())
+
     def of_cart(self, cart_id: CartId) -> dict[str, Item]:
         """Return copies of the waiting items of one cart, by external id.
 
@@ -99,11 +107,10 @@ class Aggregator:
         would cost every put instead.
         """
         found: dict[str, Item] = {}
-        for batch in (self._draining, self._pending):
-            for (of_cart, external_id), item in batch.items():
-                if of_cart == cart_id:
-                    known = found.setdefault(external_id, Item(item.added_stamp))
-                    known.merge(item)
+        for (of_cart, external_id), item in self.waiting():
+            if of_cart == cart_id:
+                known = found.setdefault(external_id, Item(item.added_stamp))
+                known.merge(item)
         return found
 
 

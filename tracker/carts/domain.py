@@ -43,7 +43,7 @@ DEFAULT_QUANTITY: Final = 1
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-class Item(Struct, gc=False):
+class Item(Struct, gc=False, array_like=True):
     """What is known of one item: its fields, each with the stamp of its write (0: never written).
 
     `quantity` 0 is a removed item, kept as a tombstone so that an older write cannot bring it back.

@@ -1,10 +1,10 @@
-"""What clients send and get, as Structs; `JSONBody` turns a request's bytes into one of them.
+"""What clients send and get, as Structs; `StrictJSON` turns a request's bytes into one of them.
 
 The rule of a field stands in its type: msgspec checks it, OpenAPI shows it and the error quotes it.
 What a JSON schema cannot say (lengths in bytes, NUL, one field instead of another) stands in
 `__post_init__`, so that no instance exists that breaks it.
 
-`JSONBody` decodes by itself because Litestar's DTOs decode leniently: with `strict=False` the string
+`StrictJSON` decodes by itself because Litestar's DTOs decode leniently: with `strict=False` the string
 "1" passes for an integer.
 """
 
@@ -151,7 +151,7 @@ class CartOut(Struct):
 T = TypeVar("T", bound=Struct)
 
 
-class JSONBody(MsgspecDTO[T]):
+class StrictJSON(MsgspecDTO[T]):
     """A DTO that takes strict JSON, of the media types in `JSON_MEDIA_TYPES` and no other."""
 
     def decode_bytes(self, value: bytes) -> T:

@@ -1,24 +1,28 @@
 """The lifespan task that moves items from the aggregator to PostgreSQL.
 
-One batch is in flight at a time: it is written, and written again after a backoff, until PostgreSQL
-has committed it. Writing an item twice changes nothing (see `domain`), so a commit whose outcome is
-unknown is simply sent again. With nothing to write the task waits on an event and uses no CPU.
+One batch is in flight at a time, until `delivery` has dealt with every item of it. Then the aggregator
+forgets it, the journal learns how far everything is committed, and who waited for that is answered.
+With nothing to write the task waits on an event and uses no CPU.
 """
 
 import asyncio
 import contextlib
-import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from tracker.carts.aggregator import Aggregator
+from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
+from tracker.db.failures import Failure
 
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0
 """Longest wait between two tries; what a recovered PostgreSQL waits for at worst."""
+
+BROKEN_BACKOFF_S: Final = 10.0
+"""Wait, on average, between two tries when somebody must mend the database first."""
 
 CLOSING_BACKOFF_CAP_S: Final = 0.25
 """The same once the process is stopping and each try may be the last."""
@@ -26,22 +30,25 @@ CLOSING_BACKOFF_CAP_S: Final = 0.25
 CANCEL_TIMEOUT_S: Final = 1.0
 """For a write to notice that it is cancelled; one that hangs in a dead connection may not."""
 
-logger = logging.getLogger(__name__)
-
 
 class Flusher:
-    """Drains `aggregator` every few milliseconds into `write`, which commits a batch or raises."""
+    """Drains `aggregator` every few milliseconds into PostgreSQL."""
 
     def __init__(
         self,
         aggregator: Aggregator,
-        write: Callable[[Batch], Awaitable[None]],
+        delivery: Delivery,
         *,
         interval_ms: int,
         max_items: int,
+        on_flush: Callable[[], None],
+        on_committed: Callable[[], None],
     ) -> None:
+        """Deliver by `delivery`; call `on_flush` before each batch and `on_committed` after it is dealt with."""
         self._aggregator = aggregator
-        self._write = write
+        self._delivery = delivery
+        self._on_flush = on_flush
+        self._on_committed = on_committed
         self._interval_s = interval_ms / 1000
         self._max_items = max_items
         self._wake = asyncio.Event()
@@ -106,29 +113,21 @@ class Flusher:
                 await self._flush(self._aggregator.drain(self._max_items))
 
     async def _flush(self, batch: Batch) -> None:
-        tries = 0
-        while True:
-            try:
-                await self._write(batch)
-            except Exception as error:  # noqa: BLE001  # whatever it was, the batch must not be lost
-                tries += 1
-                logger.warning("flush of %d items failed (try %d): %s", len(batch), tries, _summary(error))
-                await self._back_off(tries)
-            else:
-                break
-        if tries:
-            logger.warning("flush of %d items stored after %d failed tries", len(batch), tries)
+        self._on_flush()
+        await self._delivery.deliver(batch, self._back_off)
         self._aggregator.release()
+        self._on_committed()
         self._answer_waiters()
 
-    async def _back_off(self, tries: int) -> None:
+    async def _back_off(self, failure: Failure, tries: int) -> None:
         """Wait with full jitter, so that many workers do not come back at the same moment."""
-        cap_s = CLOSING_BACKOFF_CAP_S if self._closing.is_set() else BACKOFF_CAP_S
-        delay_s = random.uniform(0, min(cap_s, BACKOFF_BASE_S * 2 ** min(tries, 10)))  # noqa: S311  # not a secret
         if self._closing.is_set():
-            await asyncio.sleep(delay_s)
+            await asyncio.sleep(random.uniform(0, CLOSING_BACKOFF_CAP_S))  # noqa: S311  # not a secret
+        elif failure is Failure.BROKEN:
+            await self._pause(random.uniform(0, 2 * BROKEN_BACKOFF_S))  # noqa: S311  # not a secret
         else:
-            await self._pause(delay_s)
+            longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(tries, 10))
+            await self._pause(random.uniform(0, longest_s))  # noqa: S311  # not a secret
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, unless the process is told to stop."""
@@ -143,8 +142,3 @@ class Flusher:
             _, future = self._waiters.popleft()
             if not future.done():
                 future.set_result(None)
-
-
-def _summary(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"

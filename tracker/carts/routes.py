@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from litestar import Response, get, post
 from litestar.datastructures import ResponseHeader
+from litestar.di import NamedDependency
 from litestar.openapi.spec import (
     OpenAPIFormat,
     OpenAPIResponse,
@@ -14,14 +15,14 @@ from litestar.openapi.spec import (
     Schema,
 )
 from litestar.openapi.spec import Parameter as OpenAPIParameter
-from litestar.params import Dependency, Parameter
+from litestar.params import JSONBody, QueryParameter, SkipValidation
 
 from tracker.carts.cookie import MAX_AGE_S, cart_id_of_cookie, set_cookie_header
 from tracker.carts.domain import CartId, Item, new_cart_id, parse_cart_id
-from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, JSONBody, ProductIn
+from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn, StrictJSON
 from tracker.carts.service import CartService
 from tracker.clock import stamp_time
-from tracker.errors import NotCommittedError
+from tracker.errors import UnconfirmedError
 from tracker.http import AnyRequest, Problem, problem_spec, unavailable
 
 ITEMS_PATHS: Final = ["/items", "/api/v1/items"]
@@ -34,7 +35,7 @@ _REFUSED = {
     **_UNAVAILABLE,
 }
 
-Carts = Annotated[CartService, Dependency(skip_validation=True)]
+Carts = NamedDependency[SkipValidation[CartService]]
 
 
 @dataclass
@@ -57,7 +58,7 @@ class CartOperation(Operation):
             empty.content = None  # Litestar documents a body of `null`
 
 
-def _not_committed(request: AnyRequest, error: NotCommittedError) -> Response[Problem]:
+def _unconfirmed(request: AnyRequest, error: UnconfirmedError) -> Response[Problem]:
     """Answer 503 with the cart's cookie: the item is on its way there, and a retry must find the same cart."""
     answer = unavailable(request, error)
     answer.headers.update(_cookie(CartId(error.cart_id), request))
@@ -73,17 +74,17 @@ _SETS_COOKIE = ResponseHeader(
 
 @post(
     "/item",
-    dto=JSONBody[ItemIn],
+    dto=StrictJSON[ItemIn],
     return_dto=None,
     status_code=204,
     summary="Put an item into the cart",
     responses=_REFUSED,
     response_headers=[_SETS_COOKIE],
     operation_class=CartOperation,
-    exception_handlers={NotCommittedError: _not_committed},
+    exception_handlers={UnconfirmedError: _unconfirmed},
     tags=["carts"],
 )
-async def add_item(data: ItemIn, request: AnyRequest, carts: Carts) -> Response[None]:
+async def add_item(data: JSONBody[ItemIn], request: AnyRequest, carts: Carts) -> Response[None]:
     """Put an item into the cart of the `cart_id` cookie, or change it there.
 
     Without a valid cookie the item goes into a new cart, whose cookie is set.
@@ -100,17 +101,17 @@ async def add_item(data: ItemIn, request: AnyRequest, carts: Carts) -> Response[
 
 @post(
     ITEMS_PATHS,
-    dto=JSONBody[ProductIn],
+    dto=StrictJSON[ProductIn],
     return_dto=None,
     status_code=200,
     summary="Put a product into the cart",
     responses=_REFUSED,
     response_headers=[_SETS_COOKIE],
     operation_class=CartOperation,
-    exception_handlers={NotCommittedError: _not_committed},
+    exception_handlers={UnconfirmedError: _unconfirmed},
     tags=["carts"],
 )
-async def add_product(data: ProductIn, request: AnyRequest, carts: Carts) -> Response[CartRef]:
+async def add_product(data: JSONBody[ProductIn], request: AnyRequest, carts: Carts) -> Response[CartRef]:
     """Put a product into a cart: that of the cookie, else that of the body's `cart_id`, else a new one."""
     cart_id = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(data.cart_id_text) or new_cart_id()
     await carts.accept(cart_id, data.external_id, data.name, data.price, data.quantity)
@@ -127,9 +128,7 @@ async def add_product(data: ProductIn, request: AnyRequest, carts: Carts) -> Res
 async def list_items(
     request: AnyRequest,
     carts: Carts,
-    cart_id: Annotated[
-        str | None, Parameter(query="cart_id", description="The cart, where no cookie names one")
-    ] = None,
+    cart_id: Annotated[str | None, QueryParameter(description="The cart, where no cookie names one")] = None,
 ) -> CartOut:
     """Show the cart of the cookie, else that of `?cart_id=`, items first added first."""
     found = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(cart_id)

@@ -13,8 +13,10 @@ from tracker.carts import store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.flusher import Flusher
+from tracker.carts.journal.protocol import Journal
+from tracker.carts.record import encode_record
 from tracker.clock import Stamper
-from tracker.errors import DatabaseUnavailableError, NotCommittedError
+from tracker.errors import DatabaseUnavailableError, JournalUnavailableError, UnconfirmedError
 from tracker.settings import Ack
 
 READ_TIMEOUT_S: Final = 5.0
@@ -28,6 +30,7 @@ class CartService:
         self,
         *,
         stamper: Stamper,
+        journal: Journal,
         aggregator: Aggregator,
         flusher: Flusher,
         engine: AsyncEngine,
@@ -35,10 +38,12 @@ class CartService:
         commit_timeout_s: float,
     ) -> None:
         self._stamper = stamper
+        self._journal = journal
         self._aggregator = aggregator
         self._flusher = flusher
         self._engine = engine
-        self._waits_for_commit = ack is Ack.COMMIT
+        self._ack = ack
+        self._keeps_journal = keeps_journal(ack)
         self._commit_timeout_s = commit_timeout_s
 
     async def accept(
@@ -46,17 +51,30 @@ class CartService:
     ) -> None:
         """Take a write of an item, whose fields are valid; return once it is acknowledged.
 
-        Raises BufferFullError when nothing was taken, NotCommittedError when the write was taken but
-        not yet confirmed (level `commit`).
+        Raises BufferFullError or JournalUnavailableError when nothing was taken, UnconfirmedError when
+        the write was taken but is not confirmed in time (levels `fsync` and `commit`).
         """
+        self._aggregator.check_room()
         stamp = self._stamper.next()
-        self._aggregator.put((cart_id, external_id), Item.written(stamp, name, value, quantity))
+        item = Item.written(stamp, name, value, quantity)
+        if self._keeps_journal:
+            self._journal.append(encode_record(cart_id, external_id, item), stamp)
+        self._aggregator.put((cart_id, external_id), item)
         self._flusher.wake()
-        if self._waits_for_commit:
-            try:
+        if self._ack is Ack.FSYNC or self._ack is Ack.COMMIT:
+            await self._confirmed(cart_id, stamp)
+
+    async def _confirmed(self, cart_id: CartId, stamp: int) -> None:
+        try:
+            if self._ack is Ack.FSYNC:
+                await self._journal.synced()
+            else:
                 await self._flusher.committed(stamp, self._commit_timeout_s)
-            except TimeoutError:
-                raise NotCommittedError(cart_id, self._commit_timeout_s) from None
+        except JournalUnavailableError as error:
+            raise UnconfirmedError(cart_id, str(error)) from error
+        except TimeoutError:
+            reason = f"PostgreSQL has not confirmed the item within {self._commit_timeout_s:g} s"
+            raise UnconfirmedError(cart_id, reason) from None
 
     async def items_of(self, cart_id: CartId) -> dict[str, Item]:
         """Return the items in a cart by external id, first added first, without the removed ones.
@@ -87,7 +105,17 @@ class CartService:
     @property
     def ready(self) -> bool:
         """Whether the next item would be accepted."""
-        return self._flusher.running and not self._aggregator.full
+        return (
+            self._flusher.running
+            and self._journal.running
+            and self._journal.refusal is None
+            and not self._aggregator.full
+        )
+
+
+def keeps_journal(ack: Ack) -> bool:
+    """Whether an acknowledgement level promises something of the journal."""
+    return ack in {Ack.JOURNAL, Ack.FSYNC}
 
 
 async def store_batch(engine: AsyncEngine, batch: Batch) -> None:

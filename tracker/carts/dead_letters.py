@@ -1,0 +1,129 @@
+"""Items that PostgreSQL refuses for good, each with its error, in a file beside the journal.
+
+One JSON object a line, in `dead-letters.jsonl` of the worker that met it. A line is synced before the
+item counts as dealt with. Whoever lists or sends them again may do so while the worker runs: a lock
+beside the file keeps the two from overwriting each other.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tracker.carts.domain import CartId, Item, ItemKey
+from tracker.errors import ConfigurationError
+
+FILE_NAME: Final = "dead-letters.jsonl"
+_LOCK_NAME: Final = "dead-letters.lock"
+_RETRY_LOCK_NAME: Final = "dead-letters.retry.lock"
+
+
+class DeadLetter(NamedTuple):
+    """An item that was refused."""
+
+    at: str
+    """When, in UTC (RFC 3339)."""
+    error: str
+    key: ItemKey
+    item: Item
+
+
+class DeadLetters:
+    """The dead letters in a worker's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.buried = 0
+        """How many this process has added."""
+
+    def bury(self, key: ItemKey, item: Item, error: str) -> None:
+        """Add an item; return once it would survive a loss of power, or raise OSError."""
+        letter = DeadLetter(datetime.now(UTC).isoformat(), error, key, item)
+        with self._locked():
+            self._append([letter])
+        self.buried += 1
+
+    def all(self) -> list[DeadLetter]:
+        """Return all, oldest first."""
+        with self._locked():
+            return _read(self._retrying) + _read(self._path)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[list[DeadLetter]]:
+        """Yield all, oldest first, and forget them when the block ends well.
+
+        Those that are added meanwhile stay. Raises ConfigurationError if somebody else is at it.
+        """
+        with _lock(self._folder / _RETRY_LOCK_NAME, wait=False):
+            with self._locked():
+                if not self._retrying.exists() and self._path.exists():
+                    self._path.rename(self._retrying)
+            yield _read(self._retrying)
+            self._retrying.unlink(missing_ok=True)
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / FILE_NAME
+
+    @property
+    def _retrying(self) -> Path:
+        """Where the letters are while they are sent again; what a crash leaves there is taken up next time."""
+        return self._folder / f"retrying-{FILE_NAME}"
+
+    def _append(self, letters: list[DeadLetter]) -> None:
+        # ASCII: JSON's escapes can hold what UTF-8 cannot, which may be why the item was refused.
+        data = "".join(f"{_encode(letter)}\n" for letter in letters).encode("ascii")
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            end = os.fstat(descriptor).st_size
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, end)  # no half line
+                raise
+        finally:
+            os.close(descriptor)
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return _lock(self._folder / _LOCK_NAME, wait=True)
+
+
+@contextlib.contextmanager
+def _lock(path: Path, *, wait: bool) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        msg = "somebody else is sending the dead letters again right now"
+        raise ConfigurationError(msg) from None
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> list[DeadLetter]:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return []
+    return [_decode(line) for line in lines]
+
+
+def _encode(letter: DeadLetter) -> str:
+    fields = {name: getattr(letter.item, name) for name in Item.__struct_fields__}
+    cart_id, external_id = letter.key
+    return json.dumps(
+        {"at": letter.at, "error": letter.error, "cart_id": cart_id, "external_id": external_id, "item": fields}
+    )
+
+
+def _decode(line: str) -> DeadLetter:
+    found: dict[str, Any] = json.loads(line)
+    key = (CartId(found["cart_id"]), found["external_id"])
+    return DeadLetter(found["at"], found["error"], key, Item(**found["item"]))

@@ -1,0 +1,76 @@
+"""Brings a batch into PostgreSQL, whatever stands in the way, or its bad rows to the dead letters.
+
+What to do about an error depends on its class (`tracker.db.failures`). TRANSIENT and BROKEN errors say
+nothing about the rows: the same batch is written again, at first soon, or slowly and with an alarm
+where somebody must mend something first. Only BAD_DATA is looked into: the batch is halved until the
+row that PostgreSQL refuses stands alone, and that one goes to the dead letters, so that one bad row
+never holds up the others. Writing an item twice changes nothing (see `domain`), so a commit whose
+outcome is unknown is simply sent again.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from tracker.carts.dead_letters import DeadLetters
+from tracker.carts.domain import Batch
+from tracker.db.failures import Failure, failure_of
+
+OnFailure = Callable[[Failure, int], Awaitable[None]]
+"""Called with the class of an error and how many times in a row it failed: waits, or raises to give up."""
+
+logger = logging.getLogger(__name__)
+
+
+class Delivery:
+    """Stores batches by `write`, which commits one or raises."""
+
+    def __init__(self, write: Callable[[Batch], Awaitable[None]], dead_letters: DeadLetters) -> None:
+        self._write = write
+        self._dead_letters = dead_letters
+
+    async def deliver(self, batch: Batch, on_failure: OnFailure) -> None:
+        """Return once every item of `batch` is stored or is a dead letter; raise what `on_failure` raises."""
+        parts = [batch]
+        tries = 0
+        while parts:
+            part = parts[-1]
+            try:
+                await self._write(part)
+            except Exception as error:  # noqa: BLE001  # whatever it was, the batch must not be lost
+                failure = failure_of(error)
+                if failure is Failure.BAD_DATA and (parts_of := self._without_bad_row(part, error)) is not None:
+                    parts[-1:] = parts_of
+                    continue
+                tries += 1
+                level = logging.ERROR if failure is Failure.BROKEN else logging.WARNING
+                logger.log(level, "%d items are not stored yet (try %d): %s", len(part), tries, _summary(error))
+                await on_failure(failure, tries)
+            else:
+                parts.pop()
+                if tries:
+                    logger.warning("%d items are stored after %d failed tries", len(part), tries)
+                tries = 0
+
+    def _without_bad_row(self, part: Batch, error: Exception) -> list[Batch] | None:
+        """Return what is left to write of a part with a bad row: its halves, or nothing once it is buried.
+
+        None: it cannot be buried now, so it must be tried again.
+        """
+        if len(part) > 1:
+            rows = list(part.items())
+            middle = len(rows) // 2
+            return [dict(rows[middle:]), dict(rows[:middle])]
+        ((key, item),) = part.items()
+        try:
+            self._dead_letters.bury(key, item, _summary(error))
+        except OSError as failure:
+            logger.error("a dead letter cannot be written: %s", failure)  # noqa: TRY400  # the trace says nothing
+            return None
+        logger.error("PostgreSQL refuses an item for good, it is a dead letter now: %s", _summary(error))
+        return []
+
+
+def _summary(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,85 @@
+"""A worker's folder: its number, its lock, its journal.
+
+The worker number makes stamps unique, so no two live workers may share one. Each holds a lock on a
+file in the folder of its number for as long as it lives, and the kernel lets go of it however the
+process ends: a folder whose lock is free belongs to nobody, and what is in it to whoever takes the
+lock first. Lock files are never removed, so that a lock always means the file that has the name.
+
+Two workers of one machine never share a number, as the folders are in one data folder. Machines with
+data folders of their own tell their numbers apart by the node, which is set (`TRACKER_NODE`).
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tracker.clock import SLOTS
+from tracker.errors import ConfigurationError
+
+_LOCK_NAME: Final = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFolder:
+    """A folder that this process has locked."""
+
+    path: Path
+    number: int
+
+
+@contextlib.contextmanager
+def claim_folder(data_dir: Path, node: int) -> Iterator[WorkerFolder]:
+    """Claim the lowest worker number of `node` that no live process has, as long as the block runs.
+
+    Raises ConfigurationError when all are taken or the data folder cannot be written.
+    """
+    try:
+        for slot in range(SLOTS):
+            number = node * SLOTS + slot
+            path = data_dir / "workers" / f"{number:04}"
+            _make_durably(path)
+            with locked(path) as is_ours:
+                if is_ours:
+                    yield WorkerFolder(path, number)
+                    return
+    except OSError as error:
+        msg = f"cannot use the data folder {data_dir}: {error.strerror}"
+        raise ConfigurationError(msg) from error
+    msg = f"all {SLOTS} workers of node {node} are running on the data folder {data_dir}"
+    raise ConfigurationError(msg)
+
+
+def _make_durably(folder: Path) -> None:
+    """Create a folder so that it would survive a loss of power, as the segments in it must."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in missing:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def worker_folders(data_dir: Path) -> list[Path]:
+    """Return the folders of all workers that ever ran on a data folder, in the order of their numbers."""
+    return sorted((data_dir / "workers").glob("[0-9][0-9][0-9][0-9]"))
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Try to lock a worker's folder without waiting; yield whether it is ours while the block runs."""
+    descriptor = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""Replays the segments that dead workers left: at the start, and every few seconds.
+
+A worker first finds its own folder's leftovers, of the process that had its number before. Then it
+looks at the folders of other numbers: whose lock is free belongs to a dead worker, and whoever takes
+the lock replays it. What is replayed twice changes nothing. When PostgreSQL does not take it, the lock
+is let go, and somebody tries again in the next round.
+
+A segment goes once all of its frames are stored. One with damage is kept under another name, for
+whoever wants to look: its good frames are stored all the same.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tracker.carts.journal.files import Files
+from tracker.carts.journal.folders import WorkerFolder, locked, worker_folders
+from tracker.carts.journal.frames import parse_segment_name, scan
+from tracker.carts.journal.stamps import load_stamp, save_stamp
+
+ROUND_S: Final = 3.0
+"""From one look at the other folders to the next, with jitter: how long an orphan waits at worst."""
+
+MAX_SLOWER: Final = 4
+"""How many times slower it gets while PostgreSQL takes nothing: each try reads a segment anew."""
+
+logger = logging.getLogger(__name__)
+
+
+class Replay(NamedTuple):
+    """What became of the payloads of a segment."""
+
+    stored: int
+    undecodable: int
+    greatest_stamp: int
+
+
+class Recovery:
+    """Replays what dead workers of a data folder left."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        own: WorkerFolder,
+        files: Files,
+        *,
+        replay: Callable[[list[bytes]], Awaitable[Replay]],
+    ) -> None:
+        """Replay by `replay`, which stores payloads or raises; build it before `own` gets new segments."""
+        self._data_dir = data_dir
+        self._own = own
+        self._files = files
+        self._replay = replay
+        self._leftovers = segments_of(files, own.path)
+        self._task: asyncio.Task[None] | None = None
+        self.leftover_bytes = self._size_of_leftovers()
+        """Of what an earlier process left in our own folder and is not replayed yet."""
+        self.damaged_frames = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether its task is alive."""
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="recovery")
+
+    async def close(self) -> None:
+        """Stop, wherever it is; the rest is for the next who looks."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._replay_own()
+                for folder in worker_folders(self._data_dir):
+                    if folder != self._own.path and segments_of(self._files, folder):
+                        await self._replay_orphan(folder)
+                failures = 0
+            except Exception as error:  # noqa: BLE001  # whatever it was, it is tried again
+                failures = min(failures + 1, MAX_SLOWER)
+                logger.warning("what a dead worker left is not stored yet: %s: %s", type(error).__name__, error)
+            await asyncio.sleep(ROUND_S * (1 + failures) * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
+
+    async def _replay_own(self) -> None:
+        while self._leftovers:
+            await self._replay_segment(self._own.path, self._leftovers[0])
+            del self._leftovers[0]
+            self.leftover_bytes = self._size_of_leftovers()
+
+    async def _replay_orphan(self, folder: Path) -> None:
+        with locked(folder) as is_ours:
+            if is_ours:
+                for name in segments_of(self._files, folder):
+                    await self._replay_segment(folder, name)
+
+    async def _replay_segment(self, folder: Path, name: str) -> None:
+        path = folder / name
+        parsed = parse_segment_name(name)
+        assert parsed is not None, name  # noqa: S101  # only such names get here
+        try:
+            data = await asyncio.to_thread(self._files.read, path)
+        except FileNotFoundError:  # somebody has removed it by hand
+            return
+        found = await asyncio.to_thread(scan, data, parsed[1])
+        done = await self._replay(found.payloads)
+        greatest = max(done.greatest_stamp, load_stamp(self._files, folder))
+        await asyncio.to_thread(save_stamp, self._files, folder, greatest, durably=True)
+        if found.intact and not done.undecodable:
+            await asyncio.to_thread(self._files.remove, path)
+        else:
+            kept = path.with_suffix(".corrupt")
+            self.damaged_frames += found.damaged + done.undecodable
+            await asyncio.to_thread(self._files.rename, path, kept)
+            logger.error("%d frames of a journal are damaged; kept as %s", found.damaged + done.undecodable, kept)
+        await asyncio.to_thread(self._files.sync_folder, folder)
+        if done.stored:
+            logger.warning("stored %d items that a dead worker had left in %s", done.stored, path)
+
+    def _size_of_leftovers(self) -> int:
+        return sum(self._files.size(self._own.path / name) for name in self._leftovers)
+
+
+def segments_of(files: Files, folder: Path) -> list[str]:
+    """Return the names of the segments in a folder, oldest first."""
+    return sorted(name for name in files.names(folder) if parse_segment_name(name))
+
+
+def newest_payloads(files: Files, folder: Path) -> list[bytes]:
+    """Return what stands in the newest segment of a folder that holds anything."""
+    for name in reversed(segments_of(files, folder)):
+        _, salt = parse_segment_name(name) or (0, 0)
+        if payloads := scan(files.read(folder / name), salt).payloads:
+            return payloads
+    return []

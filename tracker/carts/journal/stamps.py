@@ -1,0 +1,35 @@
+"""The greatest stamp a worker number has given out, kept beside its journal.
+
+A stamp may not be given out twice, nor fall behind one that is stored already, also when the clock
+was turned back while the process was away. What counts is what can be found again afterwards: the
+stamps in PostgreSQL and in the segments. So the file is written before each flush and synced before
+a segment is removed; every stamp after that stands in a segment that is still there.
+"""
+
+import struct
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from tracker.carts.journal.files import Files
+
+_FILE_NAME: Final = "stamp"
+_RECORD: Final = struct.Struct("<QI")
+
+
+def load_stamp(files: Files, folder: Path) -> int:
+    """Return the greatest stamp known of the worker with this folder; 0 if none or unreadable."""
+    try:
+        data = files.read(folder / _FILE_NAME)
+    except FileNotFoundError:
+        return 0
+    if len(data) < _RECORD.size:
+        return 0
+    stamp, crc = _RECORD.unpack_from(data)
+    return int(stamp) if crc == crc32(data[:8]) else 0
+
+
+def save_stamp(files: Files, folder: Path, stamp: int, *, durably: bool) -> None:
+    """Keep `stamp`; raise OSError if it cannot be kept."""
+    data = stamp.to_bytes(8, "little")
+    files.save(folder / _FILE_NAME, data + crc32(data).to_bytes(4, "little"), durably=durably)

@@ -1,0 +1,54 @@
+"""What to do about an error of PostgreSQL: try again, try again slowly, or look for the bad row.
+
+The classes are those of SQLSTATE (PostgreSQL's manual, appendix A).
+"""
+
+import enum
+from typing import Final
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+
+class Failure(enum.Enum):
+    """What an error asks for."""
+
+    TRANSIENT = "transient"
+    """The same call may succeed at any moment: PostgreSQL is away, overloaded, or chose a victim."""
+
+    BROKEN = "broken"
+    """Somebody must mend something first: the schema, the rights, the password. The data is good."""
+
+    BAD_DATA = "bad data"
+    """A row that PostgreSQL will never take."""
+
+
+_BAD_DATA: Final = ("22", "23", "54000")
+"""Data exceptions, broken constraints, and a key too long for its index."""
+
+_BROKEN: Final = ("42", "28", "3D000", "3F000")
+"""Syntax and access rules, authentication, no such database, no such schema."""
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return what `error`, raised by a write, asks for.
+
+    What says nothing of its kind is TRANSIENT: a killed backend gives an InterfaceError without a
+    SQLSTATE. What asyncpg or Python refuse to encode (a lone surrogate, an integer beyond 64 bits)
+    never reached PostgreSQL and is BAD_DATA.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (UnicodeError, OverflowError)) or (
+            isinstance(cause, ValueError) and isinstance(cause, asyncpg.InterfaceError)
+        ):
+            return Failure.BAD_DATA
+        cause = cause.__cause__
+    sqlstate = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    if sqlstate is None:
+        return Failure.TRANSIENT
+    if sqlstate.startswith(_BAD_DATA):
+        return Failure.BAD_DATA
+    if sqlstate.startswith(_BROKEN):
+        return Failure.BROKEN
+    return Failure.TRANSIENT

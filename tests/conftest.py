@@ -113,12 +113,14 @@ def cart_of(answer: httpx.Response) -> str:
     return match[1]
 
 
-def run_tracker(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run_tracker(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = REPO
+) -> subprocess.CompletedProcess[str]:
     """Run a `tracker` command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "tracker", *arguments],
         env={**clean_environ(), **(env or {})},
-        cwd=REPO,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=START_TIMEOUT_S,

@@ -335,12 +335,14 @@ def test_a_taken_port_is_told_in_one_line(start_tracker: StartTracker, database:
         ({"DATABASE_URL": "postgresql:///d?host=/nonexistent"}, "nonexistent"),
         ({"TRACKER_TLS_CERT": "/nonexistent"}, "TRACKER_TLS_CERT"),
         ({"TRACKER_DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
-        ({"TRACKER_DATA_DIR": "x" * 100}, "TRACKER_DATA_DIR"),
+        ({"TRACKER_DATA_DIR": f"{'x' * 60}/{'y' * 60}"}, "TRACKER_DATA_DIR"),
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_start_that_cannot_work_ends_with_one_line_that_names_the_reason(env: dict[str, str], named: str) -> None:
-    done = run_tracker("serve", "--port", "0", env=env)
+def test_a_start_that_cannot_work_ends_with_one_line_that_names_the_reason(
+    tmp_path: Path, env: dict[str, str], named: str
+) -> None:
+    done = run_tracker("serve", "--port", "0", env=env, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1, done.stderr

@@ -1,0 +1,154 @@
+"""A stop under attack: whole requests are answered and stored, half ones are let go, and the end comes in time."""
+
+import asyncio
+import contextlib
+import ssl
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import trustme
+
+from tests.conftest import Database
+from tests.faults.wire import Server, answers_in, get, head, many_files, post, read_answer, read_to_end, serve
+
+LONGEST_STOP_S = 15.0
+
+
+@contextlib.contextmanager
+def locked_items(database: Database) -> Iterator[threading.Event]:
+    """Keep everybody from writing items until the event is set, or the block ends."""
+    locked, release = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        connection = await asyncpg.connect(database.url)
+        try:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE items IN EXCLUSIVE MODE")
+                locked.set()
+                await asyncio.to_thread(release.wait)
+        finally:
+            await connection.close()
+
+    thread = threading.Thread(target=asyncio.run, args=[hold()])
+    thread.start()
+    try:
+        assert locked.wait(30)
+        yield release
+    finally:
+        release.set()
+        thread.join()
+
+
+def half_open(server: Server, count: int) -> None:
+    """Open connections in every state of a request that is not here yet."""
+    cart_id = str(uuid.uuid4())
+    whole = post("half", cart_id)
+    body_at = whole.index(b"\r\n\r\n") + 4
+    starts = [
+        b"",
+        b"\r\n",
+        b"POST /it",
+        whole[:body_at],
+        whole[: body_at + 3],
+        head("POST", "/item", "Transfer-Encoding: chunked") + b"5\r\n12345\r\n",
+        head("POST", "/item", "Content-Length: 100000") + b"x" * 100,
+    ]
+    for number in range(count):
+        server.connect().sendall(starts[number % len(starts)])
+
+
+@pytest.mark.parametrize("count", [28, pytest.param(2000, marks=pytest.mark.slow)])
+def test_a_stop_answers_whole_requests_and_lets_half_ones_go(database: Database, tmp_path: Path, count: int) -> None:
+    cart_id = str(uuid.uuid4())
+    with many_files(), serve(database, tmp_path, env={"TRACKER_ACK": "commit"}) as server:
+        half_open(server, count)
+        idle = [server.connect() for _ in range(20)]
+        for number, client in enumerate(idle):
+            client.sendall(post(f"before-{number}", cart_id))
+            assert read_answer(client).status == 204
+        # The lock keeps them in hand until after the signal.
+        with locked_items(database) as release:
+            whole = [server.connect() for _ in range(20)]
+            pipelined = [server.connect() for _ in range(5)]
+            for number, client in enumerate(whole):
+                client.sendall(post(f"whole-{number}", cart_id))
+            for number, client in enumerate(pipelined):
+                client.sendall(post(f"pipelined-{number}", cart_id) + post("half", cart_id)[:-5])
+            server.exchange(get("/health/live", close=True))  # what was sent before is read by then
+            threading.Timer(0.2, server.process.terminate).start()
+            threading.Timer(0.6, release.set).start()
+            answers = [answers_in(read_to_end(client)) for client in (*whole, *pipelined)]
+        code, took_s = server.stop()
+        assert [[answer.status for answer in found] for found in answers] == [[204]] * 25
+        assert code == 0
+        assert took_s < LONGEST_STOP_S
+        assert server.errors() == ""
+    names = (
+        {f"before-{n}" for n in range(20)} | {f"whole-{n}" for n in range(20)} | {f"pipelined-{n}" for n in range(5)}
+    )
+    assert set(database.items(cart_id)) == names
+
+
+@pytest.mark.slow
+def test_half_a_request_is_told_that_the_service_stops(database: Database, tmp_path: Path) -> None:
+    with serve(database, tmp_path) as server, server.connect() as client:
+        client.sendall(post("a", str(uuid.uuid4()))[:-3])
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        code, _ = server.stop()
+        (answer,) = answers_in(read_to_end(client))
+        assert (answer.status, answer.is_problem, answer.headers["retry-after"]) == (503, True, "1")
+        assert code == 0
+        assert server.errors() == ""
+
+
+@pytest.mark.slow
+def test_a_stop_does_not_wait_for_clients_that_do_not_read(database: Database, tmp_path: Path) -> None:
+    cart_id = str(uuid.uuid4())
+    with serve(database, tmp_path) as server:
+        with server.connect() as client:
+            for number in range(100):
+                body = b'{"external_id":"sku-%d","name":"%s"}' % (number, b"x" * 2000)
+                client.sendall(post("", cart_id, body=body))
+                assert read_answer(client).status == 204
+        database.wait_for_items(cart_id, 100)
+        clients = [server.connect(receive_buffer=4096) for _ in range(10)]
+        for client in clients:
+            client.sendall(get("/items", f"Cookie: cart_id={cart_id}") * 90)
+        with server.connect() as client:  # the others are in hand once this one is answered
+            client.sendall(get("/items", f"Cookie: cart_id={cart_id}", close=True))
+            read_to_end(client)
+        code, took_s = server.stop()
+        assert code == 0
+        assert took_s < LONGEST_STOP_S
+        assert server.errors() == ""
+
+
+@pytest.mark.slow
+def test_a_stop_does_not_wait_for_half_open_tls(database: Database, tmp_path: Path) -> None:
+    context, env = certificate(tmp_path)
+    with serve(database, tmp_path / "data", env=env, tls=context) as server:
+        for _ in range(20):
+            server.connect_only()
+        half_open(server, 14)
+        idle = server.connect()
+        idle.sendall(post("a", str(uuid.uuid4())))
+        assert read_answer(idle).status == 204
+        code, took_s = server.stop()
+        assert code == 0
+        assert took_s < LONGEST_STOP_S
+        assert server.errors() == ""
+
+
+def certificate(folder: Path) -> tuple[ssl.SSLContext, dict[str, str]]:
+    authority = trustme.CA()
+    path = folder / "certificate.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context, {"TRACKER_TLS_CERT": str(path)}

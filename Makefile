@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-faults lint format lock clean
+.PHONY: run test test-faults bench lint format lock clean
 
 run: $(VENV)/for-run  ## Serve on http://127.0.0.1:8000; ARGS="--port 9000" passes options on
 	@exec $(BIN)/tracker serve $(ARGS)
 
 test: lint  ## Everything that is checked before a change lands
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-faults: $(VENV)/for-test  ## What Tracker survives: kills, outages, broken disks and clients; under 10 minutes
 	$(BIN)/pytest tests/faults
+
+bench: $(VENV)/for-bench  ## Measure it against the limit and against others: 40 minutes, ARGS="--quick" 7
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(VENV)/for-test  ## Formatting, rules, types, layers
 	$(BIN)/ruff format --check --quiet .
@@ -29,6 +32,7 @@ lock: $(VENV)/python  ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile $(LOCK) --extra embedded pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) --group build -c requirements.txt -o requirements-build.txt
 	$(BIN)/uv pip compile $(LOCK) --extra embedded --group build --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile $(LOCK) --group bench -c requirements.txt -o requirements-bench.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 clean:  ## Remove what was installed; the data folder stays
@@ -49,4 +53,9 @@ $(VENV)/for-run: $(VENV)/python requirements.txt requirements-build.txt pyprojec
 $(VENV)/for-test: $(VENV)/for-run requirements-dev.txt
 	@echo "Installing the tools for the tests (once; about a minute)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/for-bench: $(VENV)/for-run requirements-bench.txt
+	@echo "Installing what the benchmarks compare with (once; about a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@

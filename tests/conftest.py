@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -135,6 +136,13 @@ def clean_environ() -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short name, as the socket of an embedded PostgreSQL needs it."""
+    with tempfile.TemporaryDirectory(prefix="tracker-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the URL of a PostgreSQL where databases may be created."""
@@ -216,7 +224,9 @@ def _starter(data_dir: Path) -> Iterator[StartTracker]:
         banner: list[str] = []
         while not any("stop" in line for line in banner):
             line = process.stdout.readline()
-            assert line, f"tracker serve ended with {process.wait(STOP_TIMEOUT_S)}"
+            if not line:
+                process.stdout.close()
+                pytest.fail(f"tracker serve ended with {process.wait(STOP_TIMEOUT_S)}")
             banner.append(line.rstrip())
         url = banner[0].split()[-1]
         tracker = Tracker(process, url, banner, verify)

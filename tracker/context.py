@@ -42,6 +42,9 @@ READ_CONNECTIONS: Final = 4
 
 MIB: Final = 1024 * 1024
 
+SEGMENT_BYTES: Final = 16 * MIB
+"""Of a journal's segment before the next one begins; less where the journal may not be large."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,7 +68,11 @@ async def open_context(
     stamper = Stamper(clock, folder.number, last=await asyncio.to_thread(_last_stamp, files, folder.path))
     delivery = Delivery(partial(store_batch, write_engine), DeadLetters(folder.path))
     recovery = Recovery(
-        settings.data_dir, folder, files, replay=partial(replay, delivery, max_items=settings.flush_max_items)
+        settings.data_dir,
+        folder,
+        files,
+        replay=partial(replay, delivery, max_items=settings.flush_max_items),
+        last_stamp=lambda: stamper.last,
     )
     journal = _journal(settings, folder, files, aggregator, stamper, recovery)
 
@@ -117,8 +124,11 @@ def _journal(
 ) -> Journal:
     if not keeps_journal(settings.ack):
         return NoJournal()
+    max_bytes = settings.journal_max_mb * MIB
     limits = Limits(
-        max_bytes=settings.journal_max_mb * MIB,
+        max_bytes=max_bytes,
+        # Only whole segments can be removed, so each may take only a part of the budget.
+        segment_bytes=min(SEGMENT_BYTES, max_bytes // 8),
         min_free_bytes=settings.journal_min_free_mb * MIB,
         sync_interval_s=0 if settings.ack is Ack.FSYNC else settings.journal_sync_ms / 1000,
     )

@@ -129,9 +129,7 @@ def _convert(name: str, variable: str, text: str) -> object:
 
 
 def _from_text(kind: type, text: object) -> object:
-    if kind is Path:
-        return Path(str(text))
-    raise NotImplementedError(kind)
+    return kind(text)
 
 
 _FIELD_TYPES = {field.name: field.type for field in msgspec.structs.fields(Settings)}

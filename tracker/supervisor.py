@@ -81,7 +81,8 @@ class Supervisor:
             time.sleep(POLL_S)
             for worker in workers:
                 worker.look()
-        codes = self._end([worker.process for worker in workers])
+        # One that died before was reported then, and what it left waits for the next start.
+        codes = self._end([worker.process for worker in workers if worker.process.poll() is None])
         if not IN_ORDER.issuperset(codes):
             raise LostItemsError(f"not every worker stopped in order (exit codes: {', '.join(map(str, codes))})")
 

@@ -14,6 +14,7 @@ import uvloop
 from litestar import Litestar
 
 from tracker.app import create_app
+from tracker.carts.fast_lane import FastLane
 from tracker.carts.journal.folders import claim_folder
 from tracker.carts.service import CartService
 from tracker.errors import ConfigurationError, LostItemsError
@@ -112,7 +113,7 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
     with claim_folder(settings.data_dir, settings.node) as folder:
         app = create_app(settings, url=url, folder=folder)
         config = uvicorn.Config(
-            app,
+            FastLane(app, lambda: _carts_of(app)),
             loop="tracker.worker:Loop",
             http=Protocol,
             ws="none",

@@ -198,25 +198,28 @@ class Disk:
     def after_kill(self) -> "Disk":
         """Return what the next process finds after kill -9: the page cache stays; this one is gone."""
         self.gone = True
-        next_disk = Disk(self.capacity, self.chance)
         with self._lock:
-            state = copy.deepcopy((self._seen, self._safe, self._renamings))
-        next_disk._seen, next_disk._safe, next_disk._renamings = state
-        next_disk.syncs = self.syncs
-        return next_disk
+            return self._next(*copy.deepcopy((self._seen, self._safe, self._renamings)))
 
     def after_power_loss(self) -> "Disk":
         """Return what the next process finds after a loss of power; this one is gone."""
-        next_disk = self.after_kill()
-        for renaming in next_disk._renamings:
+        self.gone = True
+        with self._lock:
+            names, renamings = copy.deepcopy((self._safe, self._renamings))
+        for renaming in renamings:
             if self.chance.random() < 0.5:
-                _apply(next_disk._safe, renaming)
-        next_disk._renamings = []
-        next_disk._seen = next_disk._safe
-        next_disk._safe = dict(next_disk._seen)
-        for file in next_disk._seen.values():
+                _apply(names, renaming)
+        for file in names.values():
             file.forget_at_random(self.chance)
-        return next_disk
+        return self._next(names, dict(names), [])
+
+    def _next(
+        self, seen: dict[Path, _File], safe: dict[Path, _File], renamings: list[dict[Path, _File | None]]
+    ) -> "Disk":
+        disk = Disk(self.capacity, self.chance)
+        disk.syncs = self.syncs
+        disk._seen, disk._safe, disk._renamings = seen, safe, renamings  # it is one of ours
+        return disk
 
     @property
     def _free(self) -> int:

@@ -6,7 +6,6 @@ that runs some moments after it was asked for, and what should never end in time
 
 import asyncio
 import copy
-import functools
 import random
 import selectors
 import time
@@ -75,7 +74,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 class SimulatedThread(ThreadPoolExecutor):
-    """Runs what it is given on the event loop, one after the other, each a little later."""
+    """Runs what it is given on the event loop, one after the other, each a little later, and answers later still."""
 
     def __init__(self, *_arguments: object, **_named: object) -> None:
         super().__init__(1)
@@ -88,12 +87,16 @@ class SimulatedThread(ThreadPoolExecutor):
 
         def work() -> None:
             try:
-                future.set_result(function(*args, **kwargs))
+                result = function(*args, **kwargs)
             except Exception as error:  # noqa: BLE001  # as a thread would
-                future.set_exception(error)
+                loop.call_at(told_at_s, future.set_exception, error)
+            else:
+                loop.call_at(told_at_s, future.set_result, result)
 
-        self._free_at_s = max(self._free_at_s, loop.time()) + loop.thread_delay_s()
-        loop.call_at(self._free_at_s, work)
+        done_at_s = max(self._free_at_s, loop.time()) + loop.thread_delay_s()
+        # Much may be written between the end of a sync and the moment at which the loop hears of it.
+        told_at_s = self._free_at_s = done_at_s + loop.thread_delay_s()
+        loop.call_at(done_at_s, work)
         return future
 
 
@@ -215,7 +218,7 @@ def simulated(**limits: Any) -> Iterator[FakePostgres]:  # noqa: ANN401  # those
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"{journal}.ThreadPoolExecutor", SimulatedThread)
         patch.setattr(f"{journal}.time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
-        patch.setattr("tracker.context.Limits", functools.partial(Limits, **limits))
+        patch.setattr("tracker.context.Limits", lambda **given: Limits(**(given | limits)))
         patch.setattr("tracker.context.store_batch", write)
         yield postgres
 

@@ -44,9 +44,8 @@ def journal_bytes(data_dir: Path) -> int:
     return sum(path.stat().st_size for path in data_dir.glob("workers/*/*.journal"))
 
 
-@pytest.mark.parametrize(
-    "budget", ["TRACKER_JOURNAL_MAX_MB", pytest.param("TRACKER_BUFFER_MAX_MB", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", ["TRACKER_JOURNAL_MAX_MB", "TRACKER_BUFFER_MAX_MB"])
 def test_what_is_over_the_budget_is_refused_until_postgresql_is_back(
     start_tracker: StartTracker, database: Database, outage: Outage, tmp_path: Path, budget: str
 ) -> None:

@@ -70,6 +70,7 @@ def test_killed_workers_lose_nothing_and_their_journals_are_adopted(
             os.kill(victim, signal.SIGKILL)
             killed.add(victim)
         wait_for_acknowledged(load, 50)
+        wait_until(lambda: len(set(children(tracker.process.pid)) - killed) == 2, 60, "the last one to be replaced")
     load.wait_until_stored(database)
     assert tracker.stop() == 0
     assert load.problems(database) == []
@@ -77,6 +78,7 @@ def test_killed_workers_lose_nothing_and_their_journals_are_adopted(
     print(load)  # noqa: T201  # as above
 
 
+@pytest.mark.slow
 def test_the_comparison_notices_what_is_missing_or_wrong(start_tracker: StartTracker, database: Database) -> None:
     tracker = start_tracker(env={"DATABASE_URL": database.url})
     with Load(tracker.url, seed=2) as load:

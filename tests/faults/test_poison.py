@@ -164,6 +164,7 @@ def post_mug_and_cup(tracker: Tracker, cart_id: str) -> None:
     assert tracker.post_item({"external_id": "cup", "name": "Cup"}, cart_id).status_code == 204
 
 
+@pytest.mark.slow
 def test_a_dead_letter_is_stored_by_a_retry_once_its_reason_is_mended(
     start_tracker: StartTracker, database: Database, tmp_path: Path
 ) -> None:

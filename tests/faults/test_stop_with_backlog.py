@@ -87,11 +87,12 @@ def stop_and_replay(
     assert load.problems(database) == []
 
 
+@pytest.mark.slow
 def test_a_stop_while_postgresql_is_away_is_in_time_and_the_rest_replays(
     start_tracker: StartTracker, database: Database, tmp_path: Path, outage: Outage
 ) -> None:
     away = Fault(database.url, outage.begin, outage.end)
-    stop_and_replay(start_tracker, database, tmp_path, away, backlog=300)
+    stop_and_replay(start_tracker, database, tmp_path, away, backlog=3000)
 
 
 @pytest.mark.slow

@@ -199,7 +199,9 @@ def test_adopters_that_come_at_the_same_moment_store_an_orphan_and_remove_it(
             return await replay(Delivery(write, DeadLetters(tmp_path)), payloads, max_items=30)
 
         with claim_folder(tmp_path, 0) as one, claim_folder(tmp_path, 0) as other:
-            adopters = [Recovery(tmp_path, folder, SystemFiles(), replay=store) for folder in (one, other)]
+            adopters = [
+                Recovery(tmp_path, folder, SystemFiles(), replay=store, last_stamp=int) for folder in (one, other)
+            ]
             for adopter in adopters:
                 adopter.start()
             await asyncio.to_thread(wait_until, lambda: not segments(orphan), what="the journal to be removed")

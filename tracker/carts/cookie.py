@@ -8,21 +8,28 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from tracker.carts.domain import CartId, parse_cart_id
+from tracker.carts.domain import CartId
 
 MAX_AGE_S: Final = 72 * 60 * 60
 """Seconds a cart is kept by the browser (brief 1: 72 hours)."""
 
-_CART_ID = re.compile(rb'(?:^|;)\s*cart_id="?([0-9a-fA-F-]{36})"?\s*(?=;|$)')
+_HEX: Final = "[0-9a-fA-F]"
+_CART_ID: Final = re.compile(
+    rf'(?:^|;)\s*cart_id="?({_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}})"?\s*(?:;|$)'.encode()
+)
+
+
+def cart_id_in_cookie(value: bytes) -> CartId | None:
+    """Return the first valid cart id in a Cookie header, or None."""
+    match = _CART_ID.search(value)
+    return None if match is None else CartId(match[1].decode("ascii").lower())
 
 
 def cart_id_of_cookie(headers: Iterable[tuple[bytes, bytes]]) -> CartId | None:
     """Return the first valid cart id among the cookies of an ASGI request, or None."""
     for name, value in headers:
-        if name == b"cookie":
-            for match in _CART_ID.finditer(value):
-                if cart_id := parse_cart_id(match[1].decode("ascii")):
-                    return cart_id
+        if name == b"cookie" and (cart_id := cart_id_in_cookie(value)):
+            return cart_id
     return None
 
 

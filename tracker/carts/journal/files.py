@@ -98,6 +98,7 @@ class SystemFiles:
 
     def save(self, path: Path, data: bytes, *, durably: bool) -> None:
         """Write a few bytes at the start of a file, which is created if need be."""
+        is_new = not path.exists()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.pwrite(descriptor, data, 0)
@@ -105,6 +106,8 @@ class SystemFiles:
                 os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
+        if durably and is_new:
+            self.sync_folder(path.parent)
 
     def free_bytes(self, folder: Path) -> int:
         """Return how many bytes the file system of a folder has left for us."""

@@ -57,7 +57,7 @@ class Limits:
     sync_interval_s: float
     """From one sync to the next; 0 syncs as soon as there is something to sync."""
 
-    segment_bytes: int = 16 * 1024 * 1024
+    segment_bytes: int
     """A segment is followed by the next from this size on: what a restart replays at most without need."""
 
     segment_age_s: float = 10.0
@@ -115,6 +115,7 @@ class FileJournal:
         self._disk_low = False
         self._next_look_s = 0.0
         self._bytes = 0
+        self._budget = limits.max_bytes - leftover_bytes()
         self._work = asyncio.Event()
         self._closing = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
@@ -134,9 +135,15 @@ class FileJournal:
     @property
     def refusal(self) -> str | None:
         """Why the next append would be refused, or None."""
-        if self.size >= self._limits.max_bytes:
+        if self._is_full():
             return f"the journal is full: {self._limits.max_bytes} bytes wait for PostgreSQL"
         return self._refusal or (None if self._active is not None else "the journal has no segment yet")
+
+    def _is_full(self) -> bool:
+        if self._bytes < self._budget:
+            return False
+        self._budget = self._limits.max_bytes - self._leftover_bytes()  # which only shrink
+        return self._bytes >= self._budget
 
     async def start(self) -> None:
         """Begin the work in the background, on the running event loop."""
@@ -147,7 +154,7 @@ class FileJournal:
     def append(self, payload: bytes, stamp: int) -> None:
         """Write `payload`, whose write has `stamp`; raise JournalUnavailableError if it cannot be kept."""
         segment = self._active
-        if segment is None or self._refusal is not None or self.size >= self._limits.max_bytes:
+        if segment is None or self._refusal is not None or self._is_full():
             raise JournalUnavailableError(self.refusal or "the journal is not available")
         try:
             self._write(segment, payload, stamp)
@@ -155,6 +162,7 @@ class FileJournal:
             # A frame may stand there in part; nothing may follow it.
             self._seal(segment)
             self._refuse(f"the journal cannot be written: {error.strerror or error}")
+            self._work.set()  # a new segment is needed, also if nobody writes again
             raise JournalUnavailableError("the journal cannot be written") from error
 
     def _write(self, segment: Segment, payload: bytes, stamp: int) -> None:
@@ -208,8 +216,9 @@ class FileJournal:
                 logger.exception("the journal's work failed")
                 self._refuse("the journal's work failed")
                 await _wait(self._closing, TICK_S)
-            if self._limits.sync_interval_s:
-                await _wait(self._closing, self._limits.sync_interval_s)
+            # A disk whose syncs fail one after the other must not be filled with ever new segments.
+            if pause_s := TICK_S if self._rewrite else self._limits.sync_interval_s:
+                await _wait(self._closing, pause_s)
         for segment in (self._active, self._spare):
             if segment is not None:
                 self._seal(segment)
@@ -222,7 +231,9 @@ class FileJournal:
     def _busy(self) -> bool:
         """Whether there is anything to look at from time to time."""
         active = self._active
-        return active is None or self._spare is None or active.sequence > 0 or bool(self._sealed)
+        if active is None or self._spare is None or self._refusal is not None:
+            return True
+        return active.sequence > 0 or bool(self._sealed)
 
     async def _round(self) -> None:
         await self._have_segments()

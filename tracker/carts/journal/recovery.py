@@ -48,12 +48,17 @@ class Recovery:
         files: Files,
         *,
         replay: Callable[[list[bytes]], Awaitable[Replay]],
+        last_stamp: Callable[[], int],
     ) -> None:
-        """Replay by `replay`, which stores payloads or raises; build it before `own` gets new segments."""
+        """Replay by `replay`, which stores payloads or raises; build it before `own` gets new segments.
+
+        `last_stamp` gives the greatest stamp that this process has given out.
+        """
         self._data_dir = data_dir
         self._own = own
         self._files = files
         self._replay = replay
+        self._last_stamp = last_stamp
         self._leftovers = segments_of(files, own.path)
         self._task: asyncio.Task[None] | None = None
         self.leftover_bytes = self._size_of_leftovers()
@@ -112,7 +117,11 @@ class Recovery:
         found = await asyncio.to_thread(scan, data, parsed[1])
         done = await self._replay(found.payloads)
         greatest = max(done.greatest_stamp, load_stamp(self._files, folder))
-        await asyncio.to_thread(save_stamp, self._files, folder, greatest, durably=True)
+        if folder == self._own.path:
+            # Here and now: the flusher keeps stamps in the same file, and an older one must not replace them.
+            save_stamp(self._files, folder, max(greatest, self._last_stamp()), durably=True)
+        else:
+            await asyncio.to_thread(save_stamp, self._files, folder, greatest, durably=True)
         if found.intact and not done.undecodable:
             await asyncio.to_thread(self._files.remove, path)
         else:

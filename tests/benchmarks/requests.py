@@ -1,0 +1,77 @@
+"""The requests, as bytes, for wrk and for the open-loop generator alike.
+
+They are made before the run and sent in a circle: making them while sending would cost the load's core more
+than sending them. Carts and skus are drawn at random (and the same in every run) from the shape's numbers,
+so that a cart has several items and comes back after a while, as a shopper does.
+"""
+
+import json
+import random
+import uuid
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+COUNT: Final = 8192
+"""Different requests in a circle; enough that no flush sees the same key twice unless the shape wants it."""
+
+SEPARATOR: Final = b"\0"
+"""Between requests in a file; JSON as we write it holds none."""
+
+
+class Shape(Struct, frozen=True):
+    """What the requests of a run are like."""
+
+    name: str
+    path: str = "/item"
+    known: bool = True
+    """Whether a cookie names the cart; else every request starts a new one."""
+    carts: int = 2000
+    skus: int = 20
+
+
+ITEM_KNOWN: Final = Shape("item-known")
+ITEM_NEW: Final = Shape("item-new", known=False)
+ITEMS_KNOWN: Final = Shape("items-known", path="/items")
+ITEMS_NEW: Final = Shape("items-new", path="/items", known=False)
+ITEM_HOT: Final = Shape("item-hot", carts=20, skus=5)
+"""The same 100 items over and over: what the aggregator must fold into one row each per flush."""
+
+
+def requests_of(shape: Shape) -> list[bytes]:
+    """Return the requests of a shape."""
+    draw = random.Random(shape.name)
+    carts = [str(uuid.UUID(int=draw.getrandbits(128), version=4)) for _ in range(shape.carts)]
+    return [
+        request(shape, draw.choice(carts), f"sku-{draw.randrange(shape.skus)}", draw.randrange(100, 100_000))
+        for _ in range(COUNT)
+    ]
+
+
+def request(shape: Shape, cart_id: str, sku: str, cents: int) -> bytes:
+    """Return one request."""
+    if shape.path == "/items":
+        fields: dict[str, object] = {"product_id": sku, "price": cents, "name": f"Blue mug {sku}", "quantity": 2}
+    else:
+        fields = {"external_id": sku, "name": f"Blue mug {sku}", "value": cents, "quantity": 2}
+    body = json.dumps(fields, separators=(",", ":")).encode()
+    cookie = f"Cookie: cart_id={cart_id}\r\n" if shape.known else ""
+    head = (
+        f"POST {shape.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"{cookie}Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def write_requests(shape: Shape, folder: Path) -> Path:
+    """Write the requests of a shape to a file, once, and return its path."""
+    path = folder / f"{shape.name}.requests"
+    if not path.exists():
+        path.write_bytes(SEPARATOR.join(requests_of(shape)))
+    return path
+
+
+def read_requests(path: Path) -> list[bytes]:
+    """Return what `write_requests` wrote."""
+    return path.read_bytes().split(SEPARATOR)

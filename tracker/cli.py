@@ -14,6 +14,7 @@ import click
 
 from tracker.carts.commands import dead_letters
 from tracker.carts.journal.folders import claim_folder
+from tracker.clock import SLOTS
 from tracker.db.database import database
 from tracker.db.engine import display_of
 from tracker.db.schema import check_schema, upgrade_schema
@@ -53,7 +54,7 @@ def main() -> None:
 @click.option(
     "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
 )
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that serve.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, SLOTS), help="Processes that serve.")
 def serve(host: str, port: int, workers: int) -> None:
     """Serve until Ctrl-C or SIGTERM.
 

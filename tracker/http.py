@@ -122,8 +122,8 @@ async def live() -> Health:
     responses={503: problem_spec("No items are accepted now")},
 )
 async def ready(accepts_items: NamedDependency[SkipValidation[Callable[[], bool]]]) -> Health:
-    """Answer 200 while the next item would be accepted, 503 when the buffer is full."""
+    """Answer 200 while the next item would be accepted, else 503."""
     if not accepts_items():
-        msg = "no items are accepted now: the buffer is full, or the flusher does not run"
+        msg = "no items are accepted now: buffer, journal or disk are full, or a task has ended; the log says more"
         raise UnavailableError(msg)
     return Health("ready")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tracker.carts.domain import CartId, Item, ItemKey
+from tracker.carts.journal.files import SystemFiles
 from tracker.errors import ConfigurationError
 
 FILE_NAME: Final = "dead-letters.jsonl"
@@ -44,7 +45,7 @@ class DeadLetters:
         """Add an item; return once it would survive a loss of power, or raise OSError."""
         letter = DeadLetter(datetime.now(UTC).isoformat(), error, key, item)
         with self._locked():
-            self._append([letter])
+            self._append(letter)
         self.buried += 1
 
     def all(self) -> list[DeadLetter]:
@@ -74,12 +75,14 @@ class DeadLetters:
         """Where the letters are while they are sent again; what a crash leaves there is taken up next time."""
         return self._folder / f"retrying-{FILE_NAME}"
 
-    def _append(self, letters: list[DeadLetter]) -> None:
+    def _append(self, letter: DeadLetter) -> None:
         # ASCII: JSON's escapes can hold what UTF-8 cannot, which may be why the item was refused.
-        data = "".join(f"{_encode(letter)}\n" for letter in letters).encode("ascii")
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        data = f"{_encode(letter)}\n".encode("ascii")
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             end = os.fstat(descriptor).st_size
+            if end and os.pread(descriptor, 1, end - 1) != b"\n":
+                data = b"\n" + data  # behind what a kill cut off
             try:
                 while data:
                     data = data[os.write(descriptor, data) :]
@@ -89,6 +92,8 @@ class DeadLetters:
                 raise
         finally:
             os.close(descriptor)
+        if not end:
+            SystemFiles().sync_folder(self._folder)
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         return _lock(self._folder / _LOCK_NAME, wait=True)
@@ -98,11 +103,12 @@ class DeadLetters:
 def _lock(path: Path, *, wait: bool) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = "somebody else is sending the dead letters again right now"
+            raise ConfigurationError(msg) from None
         yield
-    except BlockingIOError:
-        msg = "somebody else is sending the dead letters again right now"
-        raise ConfigurationError(msg) from None
     finally:
         os.close(descriptor)
 
@@ -112,7 +118,12 @@ def _read(path: Path) -> list[DeadLetter]:
         lines = path.read_text(encoding="ascii").splitlines()
     except FileNotFoundError:
         return []
-    return [_decode(line) for line in lines]
+    letters = []
+    for line in lines:
+        # What a kill cut off was not counted as dealt with: the item came again.
+        with contextlib.suppress(json.JSONDecodeError):
+            letters.append(_decode(line))
+    return letters
 
 
 def _encode(letter: DeadLetter) -> str:

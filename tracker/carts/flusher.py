@@ -7,6 +7,7 @@ With nothing to write the task waits on an event and uses no CPU.
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -25,10 +26,12 @@ BROKEN_BACKOFF_S: Final = 10.0
 """Wait, on average, between two tries when somebody must mend the database first."""
 
 CLOSING_BACKOFF_CAP_S: Final = 0.25
-"""The same once the process is stopping and each try may be the last."""
+"""Longest wait once the process is stopping and each try may be the last."""
 
 CANCEL_TIMEOUT_S: Final = 1.0
 """For a write to notice that it is cancelled; one that hangs in a dead connection may not."""
+
+logger = logging.getLogger(__name__)
 
 
 class Flusher:
@@ -113,8 +116,14 @@ class Flusher:
                 await self._flush(self._aggregator.drain(self._max_items))
 
     async def _flush(self, batch: Batch) -> None:
-        self._on_flush()
-        await self._delivery.deliver(batch, self._back_off)
+        while True:
+            try:
+                self._on_flush()
+                await self._delivery.deliver(batch, self._back_off)
+                break
+            except Exception:
+                logger.exception("the flush failed in a way that nobody has thought of; it is tried again")
+                await asyncio.sleep(CLOSING_BACKOFF_CAP_S if self._closing.is_set() else BACKOFF_CAP_S)
         self._aggregator.release()
         self._on_committed()
         self._answer_waiters()

@@ -14,6 +14,6 @@ def encode_record(cart_id: CartId, external_id: str, item: Item) -> bytes:
 
 
 def decode_record(payload: bytes) -> tuple[CartId, str, Item]:
-    """Return the item in a payload; raise msgspec.DecodeError if there is none."""
+    """Return the item in a payload; raise msgspec.DecodeError or UnicodeDecodeError if there is none."""
     cart_id, external_id, item = _decode(payload)
     return CartId(cart_id), external_id, item

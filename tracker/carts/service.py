@@ -73,8 +73,7 @@ class CartService:
         except JournalUnavailableError as error:
             raise UnconfirmedError(cart_id, str(error)) from error
         except TimeoutError:
-            reason = f"PostgreSQL has not confirmed the item within {self._commit_timeout_s:g} s"
-            raise UnconfirmedError(cart_id, reason) from None
+            raise UnconfirmedError(cart_id, "PostgreSQL has not confirmed the item in time") from None
 
     async def items_of(self, cart_id: CartId) -> dict[str, Item]:
         """Return the items in a cart by external id, first added first, without the removed ones.
@@ -99,7 +98,7 @@ class CartService:
         return {external_id: item for external_id, item in in_order if item.effective_quantity > 0}
 
     def stop_waiting(self) -> None:
-        """Answer those who wait for a confirmation that it did not come in time."""
+        """Answer those who wait for PostgreSQL's confirmation that it did not come in time."""
         self._flusher.stop_waiting()
 
     @property

@@ -123,11 +123,6 @@ class FileJournal:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def size(self) -> int:
-        """How many bytes it holds on disk."""
-        return self._bytes + self._leftover_bytes()
-
-    @property
     def running(self) -> bool:
         """Whether its task is alive."""
         return self._task is not None and not self._task.done()
@@ -219,6 +214,8 @@ class FileJournal:
             # A disk whose syncs fail one after the other must not be filled with ever new segments.
             if pause_s := TICK_S if self._rewrite else self._limits.sync_interval_s:
                 await _wait(self._closing, pause_s)
+        if self._rewrite:
+            await self._have_segments()
         for segment in (self._active, self._spare):
             if segment is not None:
                 self._seal(segment)
@@ -348,13 +345,19 @@ class FileJournal:
             return
         try:
             await self._in_thread(partial(save_stamp, self._files, self._folder, self._last_stamp(), durably=True))
-            for segment in done:
-                await self._in_thread(self._files.remove, segment.path)
-                self._sealed.remove(segment)
-                self._files.close(segment.descriptor)
-                self._bytes -= segment.size
         except OSError as error:
-            logger.warning("a committed segment cannot be removed, it is tried again: %s", error)
+            logger.warning("committed segments cannot be removed, it is tried again: %s", error)
+            return
+        for segment in done:
+            try:
+                with contextlib.suppress(FileNotFoundError):  # somebody has removed it by hand
+                    await self._in_thread(self._files.remove, segment.path)
+            except OSError as error:
+                logger.warning("a committed segment cannot be removed, it is tried again: %s", error)
+                continue
+            self._sealed.remove(segment)
+            self._bytes -= segment.size
+            self._files.close(segment.descriptor)
 
     def _refuse(self, reason: str) -> None:
         if self._refusal is None:

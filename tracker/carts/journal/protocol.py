@@ -7,11 +7,6 @@ class Journal(Protocol):
     """Keeps what was accepted until it is committed."""
 
     @property
-    def size(self) -> int:
-        """How many bytes it holds on disk."""
-        ...
-
-    @property
     def refusal(self) -> str | None:
         """Why the next append would be refused, or None."""
         ...
@@ -45,7 +40,6 @@ class Journal(Protocol):
 class NoJournal:
     """Keeps nothing: for the acknowledgement levels that promise nothing of a file."""
 
-    size = 0
     refusal = None
     running = True
 

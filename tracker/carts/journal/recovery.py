@@ -27,6 +27,9 @@ ROUND_S: Final = 3.0
 MAX_SLOWER: Final = 4
 """How many times slower it gets while PostgreSQL takes nothing: each try reads a segment anew."""
 
+CANCEL_TIMEOUT_S: Final = 1.0
+"""For a write to notice that it is cancelled; one that hangs in a dead connection may not."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -78,7 +81,7 @@ class Recovery:
         """Stop, wherever it is; the rest is for the next who looks."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT_S)
 
     async def _run(self) -> None:
         failures = 0
@@ -95,10 +98,10 @@ class Recovery:
             await asyncio.sleep(ROUND_S * (1 + failures) * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
 
     async def _replay_own(self) -> None:
-        while self._leftovers:
-            await self._replay_segment(self._own.path, self._leftovers[0])
-            del self._leftovers[0]
-            self.leftover_bytes = self._size_of_leftovers()
+        for name in tuple(self._leftovers):
+            if await self._replay_segment(self._own.path, name):
+                self._leftovers.remove(name)
+                self.leftover_bytes = self._size_of_leftovers()
 
     async def _replay_orphan(self, folder: Path) -> None:
         with locked(folder) as is_ours:
@@ -106,14 +109,18 @@ class Recovery:
                 for name in segments_of(self._files, folder):
                     await self._replay_segment(folder, name)
 
-    async def _replay_segment(self, folder: Path, name: str) -> None:
+    async def _replay_segment(self, folder: Path, name: str) -> bool:
+        """Replay a segment and remove it; return False if it cannot be read now, raise if it cannot be stored."""
         path = folder / name
         parsed = parse_segment_name(name)
         assert parsed is not None, name  # noqa: S101  # only such names get here
         try:
             data = await asyncio.to_thread(self._files.read, path)
         except FileNotFoundError:  # somebody has removed it by hand
-            return
+            return True
+        except OSError as error:
+            logger.error("a journal cannot be read, it is tried again: %s", error)  # noqa: TRY400  # the trace says nothing
+            return False
         found = await asyncio.to_thread(scan, data, parsed[1])
         done = await self._replay(found.payloads)
         greatest = max(done.greatest_stamp, load_stamp(self._files, folder))
@@ -132,6 +139,7 @@ class Recovery:
         await asyncio.to_thread(self._files.sync_folder, folder)
         if done.stored:
             logger.warning("stored %d items that a dead worker had left in %s", done.stored, path)
+        return True
 
     def _size_of_leftovers(self) -> int:
         return sum(self._files.size(self._own.path / name) for name in self._leftovers)

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from tracker.carts.dead_letters import FILE_NAME, DeadLetters
+from tracker.carts.domain import CartId, Item
+from tracker.errors import ConfigurationError
+
+KEY = (CartId("7d9f5f0e-1111-4222-8333-444455556666"), "sku")
+
+
+def test_a_letter_behind_one_that_a_kill_cut_off_is_kept(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.bury(KEY, Item.written(1, "one", None, None), "bad")
+    with (tmp_path / FILE_NAME).open("ab") as file:
+        file.write(b'{"at": "2026-')
+    letters.bury(KEY, Item.written(2, "two", None, None), "bad")
+    assert [letter.item.name for letter in letters.all()] == ["one", "two"]
+
+
+def test_letters_that_were_taken_come_back_when_the_block_fails(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.bury(KEY, Item.written(1, "\ud800", 2**70, None), "bad")
+    with pytest.raises(RuntimeError), letters.taken():
+        raise RuntimeError
+    with letters.taken() as taken:
+        letters.bury(KEY, Item.written(2, "added meanwhile", None, None), "bad")
+        assert [letter.item.value for letter in taken] == [2**70]
+    assert [letter.item.name for letter in letters.all()] == ["added meanwhile"]
+
+
+def test_two_cannot_send_them_again_at_once(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    with letters.taken(), pytest.raises(ConfigurationError, match="somebody else"), letters.taken():
+        pass

@@ -30,7 +30,8 @@ from tracker.db.engine import create_engine
 from tracker.settings import Ack, Settings
 
 LAST_FLUSH_TIMEOUT_S: Final = 4.0
-"""For what is left when the process stops; with the requests in hand (3 s) it stays within 10 s."""
+"""For what is left when the process stops; with the requests in hand (3 s) a stop
+stays within 10 s, unless the disk hangs as well."""
 
 DISPOSE_TIMEOUT_S: Final = 1.0
 """For the connections to say goodbye; a server that hangs is not waited for."""

@@ -24,18 +24,17 @@ from tracker.settings import Settings
 REQUESTS_IN_HAND_TIMEOUT_S: Final = 3
 """For the requests under way when the process is told to stop, before they are cut off."""
 
-KEEP_ALIVE_TIMEOUT_S: Final = 5
-"""How long an idle connection is kept for the next request."""
-
-BACKLOG: Final = 2048
-"""Connections that the kernel holds until they are accepted."""
-
-
 CONFIRMATIONS_TIMEOUT_S: Final = 2.0
 """Of these, for the requests that wait for PostgreSQL to confirm their item."""
 
 STUCK_TIMEOUT_S: Final = 2.5
 """Of these, for the clients to take their answers and to let go."""
+
+KEEP_ALIVE_TIMEOUT_S: Final = 5
+"""How long an idle connection is kept for the next request."""
+
+BACKLOG: Final = 2048
+"""Connections that the kernel holds until they are accepted."""
 
 OTHER_FILES: Final = 256
 """Open files that are no connections of clients: the journal, PostgreSQL, what Python holds."""

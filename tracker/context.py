@@ -24,7 +24,7 @@ from tracker.carts.journal.recovery import Recovery, newest_payloads
 from tracker.carts.journal.stamps import load_stamp, save_stamp
 from tracker.carts.record import decode_record, encode_record
 from tracker.carts.replay import replay
-from tracker.carts.service import CartService, keeps_journal, store_batch
+from tracker.carts.service import BatchWriter, CartService, keeps_journal
 from tracker.clock import Clock, Stamper
 from tracker.db.engine import create_engine
 from tracker.settings import Ack, Settings
@@ -67,7 +67,7 @@ async def open_context(
     read_engine = create_engine(url, pool_size=READ_CONNECTIONS)
     aggregator = Aggregator(settings.buffer_max_mb * MIB)
     stamper = Stamper(clock, folder.number, last=await asyncio.to_thread(_last_stamp, files, folder.path))
-    delivery = Delivery(partial(store_batch, write_engine), DeadLetters(folder.path))
+    delivery = Delivery(BatchWriter(write_engine).write, DeadLetters(folder.path))
     recovery = Recovery(
         settings.data_dir,
         folder,

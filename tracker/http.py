@@ -1,9 +1,10 @@
 """Errors as problem+json (RFC 9457), and the health of the process."""
 
+import asyncio
 import http
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
@@ -46,6 +47,22 @@ class Health(Struct):
 
 
 AnyRequest = Request[Any, Any, Any]
+
+Reply = tuple[int, bytes]
+"""Status of an answer, and what follows the server's own headers: header lines, the empty line, the body."""
+
+
+class Later(NamedTuple):
+    """A reply that waits for something."""
+
+    confirmation: asyncio.Future[str | None]
+    """Done with None, or with the reason why it failed."""
+    reply: Callable[[str | None], Reply]
+    """Gives the reply to that result."""
+
+
+Answerer = Callable[[bytes], Reply | Later | None]
+"""Gives the reply to a request with this body, or None if somebody else must."""
 
 
 def problem_spec(description: str) -> ResponseSpec:

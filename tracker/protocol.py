@@ -5,19 +5,28 @@ half-sent requests stayed open for 20 s and more, and a stop waited for them. Wi
 in bytes, a whole request in time, what is pipelined and the connections in number, who does not take
 an answer is cut off, and a stop lets go of what is half sent.
 
+A request that the `Lane` answers never becomes a task: its answer is written from within the call that
+brought its last byte. uvicorn's cycle, task and event for each request cost as much as all that Tracker
+does for one.
+
 The time is not kept by a timer for each request, but looked at for all connections once a second.
 """
 
 import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
+from typing import Protocol as Interface
 
 import httptools
 import msgspec
 from uvicorn._types import ASGI3Application
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from tracker.http import PROBLEM_MEDIA_TYPE, problem
+from tracker.http import PROBLEM_MEDIA_TYPE, Answerer, Later, Reply, problem
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Of the request line and all headers together."""
@@ -39,11 +48,50 @@ MAX_PIPELINED: Final = 100
 """Requests of one connection that wait for the answers before theirs; one read can bring 14,000, at 3 KB each."""
 
 
+logger = logging.getLogger(__name__)
+
+
+class Lane(Interface):
+    """Answers plain requests by itself."""
+
+    def begin(
+        self, url: bytes, headers: Sequence[tuple[bytes, bytes]], *, secure: bool, trusted: bool
+    ) -> Answerer | None:
+        """Return who answers a POST with these headers once its body is here, or None if the application must.
+
+        `secure` says whether the connection is https, `trusted` whether its client is a proxy whose word
+        on that counts.
+        """
+        ...
+
+
+class _Owed:
+    """Stands in for uvicorn's cycle while a reply of the lane waits for its confirmation."""
+
+    def __init__(self) -> None:
+        self.keep_alive = True
+        self.disconnected = False
+        self.response_complete = False
+        self.more_body = False
+        self.message_event = _NOBODY_WAITS
+
+
+_NOBODY_WAITS: Final = asyncio.Event()
+
+_heads: Final[dict[int, tuple[list[tuple[bytes, bytes]], bytes]]] = {}
+"""By status: uvicorn's own headers, of which it makes new ones each second, and the start of an answer."""
+
+
 class Protocol(HttpToolsProtocol):
     """A connection of one client."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # handed on as they are
+    def __init__(self, *arguments: Any, lane: Lane, **named: Any) -> None:  # noqa: ANN401  # handed on as they are
         super().__init__(*arguments, **named)
+        self._lane = lane
+        self._answerer: Answerer | None = None
+        self._body = b""
+        self._answered = 0
+        self._secure = self._trusted = False
         self._deadline_s: float | None = self.loop.time() + REQUEST_TIMEOUT_S
         self._stuck: tuple[int, float] | None = None
         self._in_message = False
@@ -51,7 +99,7 @@ class Protocol(HttpToolsProtocol):
         self._slice_bytes = 0
         self._parts = 0
         self._refused = False
-        self._answering: RequestResponseCycle | None = None
+        self._answering: RequestResponseCycle | _Owed | None = None
 
     @property
     def _over(self) -> bool:
@@ -64,6 +112,10 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a connection, unless there are far too many to tell each so."""
         super().connection_made(transport)
+        self._secure = self.scheme == "https"
+        self._trusted = isinstance(self.app, ProxyHeadersMiddleware) and (
+            (self.client[0] if self.client else None) in self.app.trusted_hosts
+        )
         if len(self.connections) > MAX_CONNECTIONS + MAX_REFUSED:
             transport.abort()
 
@@ -77,6 +129,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
         self._unset_keepalive_if_required()
+        self._answered = 0
         if len(data) <= MAX_HEADER_BYTES:
             self._feed(data)
         else:
@@ -147,11 +200,30 @@ class Protocol(HttpToolsProtocol):
             self.refuse(503, "too many connections are open")
         elif len(self.pipeline) >= MAX_PIPELINED:
             self.refuse(503, "too many requests were sent without waiting for the answers")
-        elif self.parser.get_method() == b"CONNECT":
+        elif (method := self.parser.get_method()) == b"CONNECT":
             self.refuse(400, "this is no proxy")
         elif not self.parser.should_upgrade():
-            super().on_headers_complete()
-            self.headers = []  # trailers are no headers
+            if method == b"POST" and self._is_free():
+                self._answerer = self._lane.begin(self.url, self.headers, secure=self._secure, trusted=self._trusted)
+            if self._answerer is None:
+                self._hand_on()
+
+    def _is_free(self) -> bool:
+        """Whether an answer may be written as soon as the request is whole."""
+        cycle: RequestResponseCycle | _Owed | None = self.cycle
+        return (
+            (cycle is None or cycle.response_complete)
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and self._answered < MAX_PIPELINED
+            and self.parser.should_keep_alive()
+            and self.parser.get_http_version() == "1.1"
+        )
+
+    def _hand_on(self) -> None:
+        """Let uvicorn start the application on the request."""
+        super().on_headers_complete()
+        self.headers = []  # trailers are no headers
 
     def _size_of_head(self) -> int:
         """Return its bytes, per header at least a colon and the line's end included."""
@@ -160,7 +232,9 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, unless the request was refused."""
         self._parts += 1
-        if not self._over:
+        if self._answerer is not None:
+            self._body += body
+        elif not self._over:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -169,8 +243,49 @@ class Protocol(HttpToolsProtocol):
             return
         self._deadline_s = None
         self._in_message = False
+        if self._answerer is not None:
+            answerer, self._answerer = self._answerer, None
+            body, self._body = self._body, b""
+            try:
+                reply = answerer(body)
+            except Exception:
+                logger.exception("unexpected error in the fast lane; the application is asked instead")
+                reply = None
+            if reply is not None:
+                self._answered += 1
+                if isinstance(reply, Later):
+                    self._answer_later(reply)
+                else:
+                    self._write_reply(reply)
+                return
+            self._hand_on()
+            super().on_body(body)
         super().on_message_complete()
         self.cycle.more_body = False  # uvicorn leaves it when the answer came first
+
+    def _write_reply(self, reply: Reply) -> None:
+        status, rest = reply
+        headers = self.server_state.default_headers
+        head = _heads.get(status)
+        if head is None or head[0] is not headers:
+            lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+            head = _heads[status] = headers, STATUS_LINE[status] + lines
+        self.transport.write(head[1] + rest)
+        self.on_response_complete()
+
+    def _answer_later(self, later: Later) -> None:
+        owed = self._answering = _Owed()
+        self.cycle = owed  # type: ignore[assignment]  # it has what is asked of one that has its request
+        later.confirmation.add_done_callback(partial(self._write_owed, owed, later))
+
+    def _write_owed(self, owed: _Owed, later: Later, confirmation: asyncio.Future[str | None]) -> None:
+        owed.response_complete = True
+        if owed.disconnected:
+            return
+        status, rest = later.reply(confirmation.result())
+        self._write_reply((status, rest if owed.keep_alive else b"connection: close\r\n" + rest))
+        if not owed.keep_alive:
+            self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
@@ -178,8 +293,8 @@ class Protocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Begin to stop: a request that is not here yet as a whole is not waited for."""
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and cycle.more_body:
+        cycle: RequestResponseCycle | _Owed | None = self.cycle
+        if self._answerer is not None or (cycle is not None and cycle.more_body):
             self.refuse(503, "the service is stopping")
         else:
             super().shutdown()

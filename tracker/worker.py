@@ -6,6 +6,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -112,9 +113,9 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
     with claim_folder(settings.data_dir, settings.node) as folder:
         app = create_app(settings, url=url, folder=folder)
         config = uvicorn.Config(
-            FastLane(app, lambda: _carts_of(app)),
+            app,
             loop="tracker.worker:Loop",
-            http=Protocol,
+            http=partial(Protocol, lane=FastLane(lambda: _carts_of(app))),  # type: ignore[arg-type]  # called, no more
             ws="none",
             lifespan="on",
             access_log=False,

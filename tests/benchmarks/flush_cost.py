@@ -1,4 +1,4 @@
-"""What a flush costs per item, by the size of its batch: `store_batch`, as the flusher calls it.
+"""What a flush costs per item, by the size of its batch: `BatchWriter`, as the flusher calls it.
 
 In this process, which moves to the contestant's core for it, against the real PostgreSQL on its own. Half of
 the batches are new items, half write the same items again. "Time" is from call to commit; "CPU" is this
@@ -10,13 +10,12 @@ import time
 from typing import Final
 
 from msgspec import Struct
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.benchmarks.machine import move_to
 from tests.benchmarks.processes import Site
 from tests.benchmarks.stats import Spread, spread
 from tracker.carts.domain import Batch, Item, new_cart_id
-from tracker.carts.service import store_batch
+from tracker.carts.service import BatchWriter
 from tracker.clock import Stamper, SystemClock
 from tracker.db.engine import create_engine
 
@@ -50,15 +49,16 @@ def measure(site: Site, *, quick: bool) -> list[FlushCost]:
 
 async def _measure(url: str, items: int) -> list[FlushCost]:
     engine = create_engine(url)
+    writer = BatchWriter(engine)
     stamper = Stamper(SystemClock(), worker=0)
     try:
-        await store_batch(engine, _batch(stamper, 10))  # connects and prepares
-        return [await _cost(engine, stamper, size, min(200, max(3, items // size))) for size in SIZES]
+        await writer.write(_batch(stamper, 10))  # connects and prepares
+        return [await _cost(writer, stamper, size, min(200, max(3, items // size))) for size in SIZES]
     finally:
         await engine.dispose()
 
 
-async def _cost(engine: AsyncEngine, stamper: Stamper, size: int, repeats: int) -> FlushCost:
+async def _cost(writer: BatchWriter, stamper: Stamper, size: int, repeats: int) -> FlushCost:
     new_us: list[float] = []
     again_us: list[float] = []
     cpu_s = 0.0
@@ -67,7 +67,7 @@ async def _cost(engine: AsyncEngine, stamper: Stamper, size: int, repeats: int) 
         again = {key: _item(stamper) for key in batch}
         for times_us, part in ((new_us, batch), (again_us, again)):
             started_cpu_s, started_s = time.process_time(), time.perf_counter()
-            await store_batch(engine, part)
+            await writer.write(part)
             times_us.append((time.perf_counter() - started_s) * 1e6 / size)
             cpu_s += time.process_time() - started_cpu_s
     return FlushCost(size, spread(new_us), spread(again_us), cpu_s * 1e6 / (2 * repeats * size))

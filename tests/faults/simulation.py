@@ -212,14 +212,11 @@ def simulated(**limits: Any) -> Iterator[FakePostgres]:  # noqa: ANN401  # those
     postgres = FakePostgres()
     journal = "tracker.carts.journal.journal"
 
-    async def write(_engine: object, batch: Batch) -> None:
-        await postgres.write(batch)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"{journal}.ThreadPoolExecutor", SimulatedThread)
         patch.setattr(f"{journal}.time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
         patch.setattr("tracker.context.Limits", lambda **given: Limits(**(given | limits)))
-        patch.setattr("tracker.context.store_batch", write)
+        patch.setattr("tracker.context.BatchWriter", lambda _: postgres)
         yield postgres
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.conftest import Database
 from tests.faults.outages import Outage, Role, login
 from tracker.carts.domain import Batch, CartId, Item
-from tracker.carts.service import store_batch
+from tracker.carts.service import BatchWriter
 from tracker.db.engine import create_engine
 from tracker.db.failures import Failure, failure_of
 
@@ -41,7 +41,7 @@ async def error_of(work: Awaitable[object]) -> Exception:
 def error_of_write(url: str, batch: Batch, *, command_timeout_s: float = 20) -> Exception:
     async def run() -> Exception:
         async with engine_for(url, command_timeout_s=command_timeout_s) as engine:
-            return await error_of(store_batch(engine, batch))
+            return await error_of(BatchWriter(engine).write(batch))
 
     return asyncio.run(run())
 
@@ -265,7 +265,7 @@ def test_a_server_that_does_not_answer_is_transient(database: Database) -> None:
         async with engine_for(database.url) as holder, holder.connect() as connection:
             await connection.execute(text("LOCK TABLE items"))
             async with engine_for(database.url, command_timeout_s=0.1) as engine:
-                return await error_of(store_batch(engine, GOOD))
+                return await error_of(BatchWriter(engine).write(GOOD))
 
     error = asyncio.run(run())
     assert failure_of(error) is Failure.TRANSIENT, repr(error)
@@ -276,6 +276,6 @@ def test_a_pool_without_a_free_connection_is_transient(database: Database, monke
 
     async def run() -> Exception:
         async with engine_for(database.url) as engine, engine.connect(), engine.connect():
-            return await error_of(store_batch(engine, GOOD))
+            return await error_of(BatchWriter(engine).write(GOOD))
 
     assert failure_of(asyncio.run(run())) is Failure.TRANSIENT

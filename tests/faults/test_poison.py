@@ -14,7 +14,7 @@ from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch, CartId, Item, ItemKey
 from tracker.carts.journal.frames import frame, header, segment_name
 from tracker.carts.record import encode_record
-from tracker.carts.service import store_batch
+from tracker.carts.service import BatchWriter
 from tracker.db.engine import create_engine
 from tracker.db.failures import Failure
 
@@ -70,7 +70,7 @@ def deliver(database: Database, dead_letters: DeadLetters, batch: Batch) -> int:
         async def write(part: Batch) -> None:
             nonlocal writes
             writes += 1
-            await store_batch(engine, part)
+            await BatchWriter(engine).write(part)
 
         async def give_up(failure: Failure, tries: int) -> None:
             pytest.fail(f"{failure} was not for the dead letters (try {tries})")

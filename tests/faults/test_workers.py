@@ -26,7 +26,7 @@ from tracker.carts.journal.frames import parse_segment_name, scan
 from tracker.carts.journal.recovery import Recovery, Replay
 from tracker.carts.record import decode_record
 from tracker.carts.replay import replay
-from tracker.carts.service import store_batch
+from tracker.carts.service import BatchWriter
 from tracker.db.engine import create_engine
 
 
@@ -192,7 +192,7 @@ def test_adopters_that_come_at_the_same_moment_store_an_orphan_and_remove_it(
 
         async def write(batch: Batch) -> None:
             nonlocal stored_items
-            await store_batch(engine, batch)
+            await BatchWriter(engine).write(batch)
             stored_items += len(batch)
 
         async def store(payloads: list[bytes]) -> Replay:

@@ -16,7 +16,7 @@ from tests.strategies import Write, fold, writes
 from tracker.carts import store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import CartId, Item
-from tracker.carts.service import store_batch
+from tracker.carts.service import BatchWriter
 from tracker.db.engine import create_engine
 
 
@@ -60,7 +60,7 @@ def test_any_order_duplication_and_split_gives_what_a_fold_gives(
             aggregator = Aggregator(max_bytes=10**9)
             for external_id, write in operations[start : start + batch_size]:
                 aggregator.put((cart_id, external_id), Item.written(*write))
-            await store_batch(engine, aggregator.drain(batch_size))
+            await BatchWriter(engine).write(aggregator.drain(batch_size))
         async with engine.connect() as connection:
             return await store.read_items(connection, cart_id)
 
@@ -81,9 +81,9 @@ def test_a_batch_sent_again_writes_no_row(runner: asyncio.Runner, engine: AsyncE
     cart_id = new_cart()
     batch = {(cart_id, f"sku-{n}"): Item.written(n + 1, "name", n, n) for n in range(50)}
     versions = "SELECT external_id, xmin::text, ctid::text FROM items ORDER BY external_id"
-    runner.run(store_batch(engine, batch))
+    runner.run(BatchWriter(engine).write(batch))
     before = database.fetch(versions)
-    runner.run(store_batch(engine, batch))
+    runner.run(BatchWriter(engine).write(batch))
     assert len(before) == 50
     assert database.fetch(versions) == before
 
@@ -92,10 +92,10 @@ def test_updates_stay_on_their_page(runner: asyncio.Runner, engine: AsyncEngine,
     keys = [(new_cart(), f"sku-{n}") for n in range(3000)]
 
     async def fill_pages_and_update_each_row_now_and_then() -> None:
-        await store_batch(engine, {key: Item.written(1, "a name", 5, 1) for key in keys})
+        await BatchWriter(engine).write({key: Item.written(1, "a name", 5, 1) for key in keys})
         for stamp, start in enumerate(range(0, 3000, 300), start=2):
             some = [keys[n] for n in range(start // 300, 3000, 10)]
-            await store_batch(engine, {key: Item.written(stamp, None, None, 2) for key in some})
+            await BatchWriter(engine).write({key: Item.written(stamp, None, None, 2) for key in some})
         await engine.dispose()
 
     runner.run(fill_pages_and_update_each_row_now_and_then())
@@ -116,7 +116,7 @@ def test_four_writers_of_the_same_carts_converge_without_a_deadlock(
         for round_ in range(25):
             batch = {key: Item.written((round_ * 4 + worker + 1) << 10 | worker, f"{worker}", round_, worker)
                      for key in (keys if worker % 2 else reversed(keys))}  # fmt: skip
-            await store_batch(engine, batch)
+            await BatchWriter(engine).write(batch)
 
     async def main() -> None:
         await asyncio.gather(*(write(worker) for worker in range(4)))

@@ -12,7 +12,7 @@ from tests.parts import new_flusher, new_service, transaction
 from tracker.carts import service, store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import CartId, Item
-from tracker.carts.service import CartService, store_batch
+from tracker.carts.service import BatchWriter, CartService
 from tracker.db.engine import create_engine
 from tracker.errors import DatabaseUnavailableError
 
@@ -42,7 +42,9 @@ def test_an_item_that_waits_stands_before_those_added_later_and_already_stored(d
 
     async def scenario(aggregator: Aggregator, carts: CartService, engine: AsyncEngine) -> None:
         later = {"a": 20, "b": 40}
-        await store_batch(engine, {(cart_id, sku): Item.written(stamp, None, None, 1) for sku, stamp in later.items()})
+        await BatchWriter(engine).write(
+            {(cart_id, sku): Item.written(stamp, None, None, 1) for sku, stamp in later.items()}
+        )
         for sku, stamp in {"d": 30, "c": 10}.items():
             aggregator.put((cart_id, sku), Item.written(stamp, None, None, 1))
         assert list(await carts.items_of(cart_id)) == ["c", "a", "d", "b"]
@@ -58,7 +60,7 @@ def test_an_item_that_is_stored_while_its_cart_is_read_is_shown(
     async def scenario(aggregator: Aggregator, carts: CartService, engine: AsyncEngine) -> None:
         async def read_then_let_the_flusher_store(connection: AsyncConnection, of: CartId) -> dict[str, Item]:
             found = await read_items(connection, of)
-            await store_batch(engine, aggregator.drain(10))
+            await BatchWriter(engine).write(aggregator.drain(10))
             aggregator.release()
             return found
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.carts.dead_letters import DeadLetter, DeadLetters
 from tracker.carts.journal.folders import worker_folders
-from tracker.carts.service import store_batch
+from tracker.carts.service import BatchWriter
 from tracker.db.database import database
 from tracker.db.engine import create_engine
 from tracker.db.failures import Failure, failure_of
@@ -54,7 +54,7 @@ async def _retry_folder(url: str, folder: Path) -> tuple[int, int]:
     try:
         with letters.taken() as taken:
             for letter in taken:
-                error = await _refusal(store_batch(engine, {letter.key: letter.item}))
+                error = await _refusal(BatchWriter(engine).write({letter.key: letter.item}))
                 if error is None:
                     stored += 1
                 else:

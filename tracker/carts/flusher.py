@@ -16,6 +16,7 @@ from typing import Final
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
+from tracker.carts.journal.protocol import Confirmation, settle
 from tracker.db.failures import Failure
 
 BACKOFF_BASE_S: Final = 0.05
@@ -30,6 +31,8 @@ CLOSING_BACKOFF_CAP_S: Final = 0.25
 
 CANCEL_TIMEOUT_S: Final = 1.0
 """For a write to notice that it is cancelled; one that hangs in a dead connection may not."""
+
+_NOT_CONFIRMED: Final = "PostgreSQL has not confirmed the item in time"
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class Flusher:
         self._max_items = max_items
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiters: deque[tuple[int, Confirmation]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -72,26 +75,22 @@ class Flusher:
         """Say that there is something to flush; call it after every put."""
         self._wake.set()
 
-    async def committed(self, stamp: int, timeout_s: float) -> None:
-        """Return when PostgreSQL has committed the write of this stamp.
-
-        Raises TimeoutError after `timeout_s` seconds. The write stays queued.
-        """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((stamp, future))
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        finally:
-            # Every wait has the same time-out, so those that gave up stand at the front.
-            while self._waiters and self._waiters[0][1].done():
-                self._waiters.popleft()
+    def committed(self, stamp: int, timeout_s: float) -> Confirmation:
+        """Return when PostgreSQL has committed the write of this stamp; it stays queued after `timeout_s` seconds."""
+        # Every wait has the same time-out, so those that gave up stand at the front.
+        while self._waiters and self._waiters[0][1].done():
+            self._waiters.popleft()
+        loop = asyncio.get_running_loop()
+        confirmation: Confirmation = loop.create_future()
+        timer = loop.call_later(timeout_s, settle, confirmation, _NOT_CONFIRMED)
+        confirmation.add_done_callback(lambda _: timer.cancel())
+        self._waiters.append((stamp, confirmation))
+        return confirmation
 
     def stop_waiting(self) -> None:
         """Let everybody who waits for a commit time out now: the process is about to end."""
-        for _, future in self._waiters:
-            if not future.done():
-                future.set_exception(TimeoutError())
+        for _, confirmation in self._waiters:
+            settle(confirmation, _NOT_CONFIRMED)
         self._waiters.clear()
 
     async def close(self, timeout_s: float) -> None:
@@ -148,6 +147,4 @@ class Flusher:
         """Answer who waits for a stamp older than everything that is still to be stored."""
         oldest = self._aggregator.oldest_stamp()
         while self._waiters and (oldest is None or self._waiters[0][0] < oldest):
-            _, future = self._waiters.popleft()
-            if not future.done():
-                future.set_result(None)
+            settle(self._waiters.popleft()[1], None)

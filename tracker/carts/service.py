@@ -13,10 +13,10 @@ from tracker.carts import store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.flusher import Flusher
-from tracker.carts.journal.protocol import Journal
+from tracker.carts.journal.protocol import Confirmation, Journal
 from tracker.carts.record import encode_record
 from tracker.clock import Stamper
-from tracker.errors import DatabaseUnavailableError, JournalUnavailableError, UnconfirmedError
+from tracker.errors import DatabaseUnavailableError, UnconfirmedError
 from tracker.settings import Ack
 
 READ_TIMEOUT_S: Final = 5.0
@@ -44,15 +44,16 @@ class CartService:
         self._engine = engine
         self._ack = ack
         self._keeps_journal = keeps_journal(ack)
+        self._confirms = ack in {Ack.FSYNC, Ack.COMMIT}
         self._commit_timeout_s = commit_timeout_s
 
-    async def accept(
+    def take(
         self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
-    ) -> None:
-        """Take a write of an item, whose fields are valid; return once it is acknowledged.
+    ) -> Confirmation | None:
+        """Take a write of an item, whose fields are valid.
 
-        Raises BufferFullError or JournalUnavailableError when nothing was taken, UnconfirmedError when
-        the write was taken but is not confirmed in time (levels `fsync` and `commit`).
+        Return None if it is acknowledged, or else what says when it is, or why not (levels `fsync` and
+        `commit`). Raises BufferFullError or JournalUnavailableError when nothing was taken.
         """
         self._aggregator.check_room()
         stamp = self._stamper.next()
@@ -61,19 +62,24 @@ class CartService:
             self._journal.append(encode_record(cart_id, external_id, item), stamp)
         self._aggregator.put((cart_id, external_id), item)
         self._flusher.wake()
-        if self._ack is Ack.FSYNC or self._ack is Ack.COMMIT:
-            await self._confirmed(cart_id, stamp)
+        if not self._confirms:
+            return None
+        if self._ack is Ack.FSYNC:
+            return self._journal.synced()
+        return self._flusher.committed(stamp, self._commit_timeout_s)
 
-    async def _confirmed(self, cart_id: CartId, stamp: int) -> None:
-        try:
-            if self._ack is Ack.FSYNC:
-                await self._journal.synced()
-            else:
-                await self._flusher.committed(stamp, self._commit_timeout_s)
-        except JournalUnavailableError as error:
-            raise UnconfirmedError(cart_id, str(error)) from error
-        except TimeoutError:
-            raise UnconfirmedError(cart_id, "PostgreSQL has not confirmed the item in time") from None
+    async def accept(
+        self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
+    ) -> None:
+        """Take a write as `take` does, and return once it is acknowledged.
+
+        Raises UnconfirmedError when it was taken but is not confirmed in time.
+        """
+        confirmation = self.take(cart_id, external_id, name, value, quantity)
+        if confirmation is not None:
+            reason = await asyncio.shield(confirmation)  # others may wait for the same
+            if reason is not None:
+                raise UnconfirmedError(cart_id, reason)
 
     async def items_of(self, cart_id: CartId) -> dict[str, Item]:
         """Return the items in a cart by external id, first added first, without the removed ones.
@@ -98,8 +104,9 @@ class CartService:
         return {external_id: item for external_id, item in in_order if item.effective_quantity > 0}
 
     def stop_waiting(self) -> None:
-        """Answer those who wait for PostgreSQL's confirmation that it did not come in time."""
+        """Answer those who wait for a confirmation that it did not come in time."""
         self._flusher.stop_waiting()
+        self._journal.stop_waiting()
 
     @property
     def ready(self) -> bool:
@@ -117,7 +124,18 @@ def keeps_journal(ack: Ack) -> bool:
     return ack in {Ack.JOURNAL, Ack.FSYNC}
 
 
-async def store_batch(engine: AsyncEngine, batch: Batch) -> None:
-    """Write `batch` in one transaction, or raise; what a raise leaves stored is unknown."""
-    async with engine.begin() as connection:
-        await store.write_items(connection, batch)
+class BatchWriter:
+    """Writes batches, each in one transaction."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Write by the connections of `engine`.
+
+        The one statement is a transaction by itself. Without BEGIN and COMMIT around it a batch of 100 takes
+        0.3 ms of the event loop instead of 0.45, and one exchange with PostgreSQL instead of three.
+        """
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def write(self, batch: Batch) -> None:
+        """Write `batch`, or raise; what a raise leaves stored is unknown."""
+        async with self._engine.connect() as connection:
+            await store.write_items(connection, batch)

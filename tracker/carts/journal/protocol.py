@@ -1,6 +1,16 @@
 """What the rest of Tracker asks of a journal, and the one that keeps nothing."""
 
+import asyncio
 from typing import Protocol
+
+Confirmation = asyncio.Future[str | None]
+"""Done with None once something is safe, or with the reason why it is not known to be in time."""
+
+
+def settle(confirmation: Confirmation | None, reason: str | None) -> None:
+    """Settle a confirmation, unless that has happened."""
+    if confirmation is not None and not confirmation.done():
+        confirmation.set_result(reason)
 
 
 class Journal(Protocol):
@@ -24,8 +34,12 @@ class Journal(Protocol):
         """Write `payload`, whose write has `stamp`; raise JournalUnavailableError if it cannot be kept."""
         ...
 
-    async def synced(self) -> None:
-        """Return once all that was appended would survive a loss of power, or raise JournalUnavailableError."""
+    def synced(self) -> Confirmation:
+        """Return when all that was appended so far would survive a loss of power; many may share the future."""
+        ...
+
+    def stop_waiting(self) -> None:
+        """Let everybody who waits for a sync know that it has not come in time: the process is about to end."""
         ...
 
     def release(self, before: int) -> None:
@@ -49,7 +63,13 @@ class NoJournal:
     def append(self, payload: bytes, stamp: int) -> None:
         """Do nothing."""
 
-    async def synced(self) -> None:
+    def synced(self) -> Confirmation:
+        """Return a future that is done."""
+        done: Confirmation = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    def stop_waiting(self) -> None:
         """Do nothing."""
 
     def release(self, before: int) -> None:

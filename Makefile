@@ -14,7 +14,7 @@ test: lint  ## Everything that is checked before a change lands
 test-faults: $(VENV)/for-test  ## What Tracker survives: kills, outages, broken disks and clients; under 10 minutes
 	$(BIN)/pytest tests/faults
 
-bench: $(VENV)/for-bench  ## Measure it against the limit and against others: 40 minutes, ARGS="--quick" 7
+bench: $(VENV)/for-bench  ## Measure it against the limit and against others: 35 minutes, ARGS="--quick" 7
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(VENV)/for-test  ## Formatting, rules, types, layers

@@ -1,6 +1,5 @@
 """Errors as problem+json (RFC 9457), and the health of the process."""
 
-import asyncio
 import http
 import logging
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import SkipValidation
 from msgspec import UNSET, Struct, UnsetType
 
+from tracker.confirmation import Confirmation
 from tracker.errors import InvalidInputError, UnavailableError, UnsupportedMediaTypeError
 
 MAX_BODY_BYTES: Final = 65_536
@@ -55,10 +55,9 @@ Reply = tuple[int, bytes]
 class Later(NamedTuple):
     """A reply that waits for something."""
 
-    confirmation: asyncio.Future[str | None]
-    """Done with None, or with the reason why it failed."""
+    confirmation: Confirmation
     reply: Callable[[str | None], Reply]
-    """Gives the reply to that result."""
+    """Gives the reply to what the confirmation says."""
 
 
 Answerer = Callable[[bytes], Reply | Later | None]

@@ -14,7 +14,7 @@ The time is not kept by a timer for each request, but looked at for all connecti
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 from typing import Protocol as Interface
@@ -276,13 +276,13 @@ class Protocol(HttpToolsProtocol):
     def _answer_later(self, later: Later) -> None:
         owed = self._answering = _Owed()
         self.cycle = owed  # type: ignore[assignment]  # it has what is asked of one that has its request
-        later.confirmation.add_done_callback(partial(self._write_owed, owed, later))
+        later.confirmation.then(partial(self._write_owed, owed, later.reply))
 
-    def _write_owed(self, owed: _Owed, later: Later, confirmation: asyncio.Future[str | None]) -> None:
+    def _write_owed(self, owed: _Owed, reply: Callable[[str | None], Reply], reason: str | None) -> None:
         owed.response_complete = True
         if owed.disconnected:
             return
-        status, rest = later.reply(confirmation.result())
+        status, rest = reply(reason)
         self._write_reply((status, rest if owed.keep_alive else b"connection: close\r\n" + rest))
         if not owed.keep_alive:
             self.transport.close()

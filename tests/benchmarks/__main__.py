@@ -39,7 +39,7 @@ class Plan(Struct, frozen=True):
     quick: bool
 
 
-FULL: Final = Plan(rounds=5, seconds=5, soak_s=600, quick=False)
+FULL: Final = Plan(rounds=4, seconds=4, soak_s=600, quick=False)
 QUICK: Final = Plan(rounds=2, seconds=2, soak_s=20, quick=True)
 
 QUIET_LOAD: Final = 0.5
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure Tracker.")
-    parser.add_argument("--quick", action="store_true", help="little of everything, in 7 minutes instead of 40")
+    parser.add_argument("--quick", action="store_true", help="little of everything, in 7 minutes instead of 35")
     parser.add_argument("--only", type=_names, metavar="NAME,...", help=f"some of: {', '.join(NAMES)}")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="folder for the JSON and the SVG")
     parser.add_argument("--data", type=Path, help="folder for journals and PostgreSQL (default: a temporary one)")

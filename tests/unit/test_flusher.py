@@ -80,7 +80,7 @@ def test_committed_returns_once_the_write_is_stored() -> None:
 
     async def scenario(aggregator: Aggregator, flusher: Flusher) -> None:
         put(aggregator, flusher, 15)
-        assert await flusher.committed(15, timeout_s=20) is None
+        assert await flusher.committed(15, timeout_s=20).wait() is None
         assert sum(map(len, sink.batches)) == 15
 
     assert run(sink, scenario, max_items=10) == 0
@@ -92,7 +92,7 @@ def test_committed_gives_up_after_its_time_and_the_write_is_stored_later() -> No
 
     async def scenario(aggregator: Aggregator, flusher: Flusher) -> None:
         put(aggregator, flusher, 1)
-        assert await flusher.committed(1, timeout_s=0.01) == "PostgreSQL has not confirmed the item in time"
+        assert await flusher.committed(1, timeout_s=0.01).wait() == "PostgreSQL has not confirmed the item in time"
 
     assert run(sink, scenario) == 0
     assert sink.batches == [["sku-0"]]
@@ -102,7 +102,7 @@ def test_waits_that_gave_up_take_no_memory() -> None:
     async def scenario(aggregator: Aggregator, flusher: Flusher) -> None:
         put(aggregator, flusher, 1)
         for _ in range(100):
-            await flusher.committed(1, timeout_s=0)
+            await flusher.committed(1, timeout_s=0).wait()
         assert len(flusher._waiters) == 1  # noqa: SLF001  # there is nothing else to see it by
 
     run(Sink(failures=5), scenario)
@@ -115,10 +115,10 @@ def test_an_idle_flusher_writes_nothing_and_wakes_for_the_next_item() -> None:
         await asyncio.sleep(0.05)
         assert sink.calls == 0
         put(aggregator, flusher, 1)
-        assert await flusher.committed(1, timeout_s=20) is None
+        assert await flusher.committed(1, timeout_s=20).wait() is None
         await asyncio.sleep(0.05)
         put(aggregator, flusher, 1, start=1)
-        assert await flusher.committed(2, timeout_s=20) is None
+        assert await flusher.committed(2, timeout_s=20).wait() is None
         assert flusher.running
 
     run(sink, scenario)

@@ -34,7 +34,7 @@ def test_no_item_is_confirmed_by_the_commit_of_the_batch_before_its_own() -> Non
         flusher.wake()
 
         async def stored_when_confirmed(stamp: int) -> list[int]:
-            assert await flusher.committed(stamp, timeout_s=30) is None
+            assert await flusher.committed(stamp, timeout_s=30).wait() is None
             return stored.copy()
 
         seen = await asyncio.gather(*(stored_when_confirmed(stamp) for stamp in (1, 2, 3)))
@@ -64,7 +64,7 @@ def test_the_wait_before_another_try_is_random_from_zero_up_to_a_bound_that_grow
         put(aggregator, 1)
         flusher.start()
         flusher.wake()
-        assert await flusher.committed(1, timeout_s=30) is None
+        assert await flusher.committed(1, timeout_s=30).wait() is None
         await flusher.close(timeout_s=30)
 
     monkeypatch.setattr(random, "uniform", no_wait)
@@ -89,7 +89,7 @@ def test_a_flusher_with_nothing_to_write_does_not_wake_up() -> None:
         put(aggregator, 1)
         flusher.start()
         flusher.wake()
-        assert await flusher.committed(1, timeout_s=30) is None
+        assert await flusher.committed(1, timeout_s=30).wait() is None
         await asyncio.sleep(0.1)
         before = aggregator.looks
         await asyncio.sleep(0.3)

@@ -16,7 +16,7 @@ from typing import Final
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
-from tracker.carts.journal.protocol import Confirmation, settle
+from tracker.confirmation import Confirmation, confirmation_within
 from tracker.db.failures import Failure
 
 BACKOFF_BASE_S: Final = 0.05
@@ -76,22 +76,21 @@ class Flusher:
         self._wake.set()
 
     def committed(self, stamp: int, timeout_s: float) -> Confirmation:
-        """Return when PostgreSQL has committed the write of this stamp; it stays queued after `timeout_s` seconds."""
+        """Return what says when PostgreSQL has committed the write of this stamp.
+
+        The write stays queued after `timeout_s` seconds.
+        """
         # Every wait has the same time-out, so those that gave up stand at the front.
-        while self._waiters and self._waiters[0][1].done():
+        while self._waiters and self._waiters[0][1].settled:
             self._waiters.popleft()
-        loop = asyncio.get_running_loop()
-        confirmation: Confirmation = loop.create_future()
-        timer = loop.call_later(timeout_s, settle, confirmation, _NOT_CONFIRMED)
-        confirmation.add_done_callback(lambda _: timer.cancel())
+        confirmation = confirmation_within(timeout_s, _NOT_CONFIRMED)
         self._waiters.append((stamp, confirmation))
         return confirmation
 
     def stop_waiting(self) -> None:
         """Let everybody who waits for a commit time out now: the process is about to end."""
-        for _, confirmation in self._waiters:
-            settle(confirmation, _NOT_CONFIRMED)
-        self._waiters.clear()
+        while self._waiters:
+            self._waiters.popleft()[1].settle(_NOT_CONFIRMED)
 
     async def close(self, timeout_s: float) -> None:
         """Flush what is left for at most `timeout_s` seconds, then stop; the rest stays in the aggregator."""
@@ -147,4 +146,4 @@ class Flusher:
         """Answer who waits for a stamp older than everything that is still to be stored."""
         oldest = self._aggregator.oldest_stamp()
         while self._waiters and (oldest is None or self._waiters[0][0] < oldest):
-            settle(self._waiters.popleft()[1], None)
+            self._waiters.popleft()[1].settle(None)

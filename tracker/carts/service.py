@@ -13,9 +13,10 @@ from tracker.carts import store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.flusher import Flusher
-from tracker.carts.journal.protocol import Confirmation, Journal
+from tracker.carts.journal.protocol import Journal
 from tracker.carts.record import encode_record
 from tracker.clock import Stamper
+from tracker.confirmation import Confirmation
 from tracker.errors import DatabaseUnavailableError, UnconfirmedError
 from tracker.settings import Ack
 
@@ -77,7 +78,7 @@ class CartService:
         """
         confirmation = self.take(cart_id, external_id, name, value, quantity)
         if confirmation is not None:
-            reason = await asyncio.shield(confirmation)  # others may wait for the same
+            reason = await confirmation.wait()
             if reason is not None:
                 raise UnconfirmedError(cart_id, reason)
 

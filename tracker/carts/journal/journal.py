@@ -27,8 +27,8 @@ from typing import Final, TypeVar
 
 from tracker.carts.journal.files import Files
 from tracker.carts.journal.frames import HEADER_BYTES, frame, header, parse_segment_name, segment_name
-from tracker.carts.journal.protocol import Confirmation, settle
 from tracker.carts.journal.stamps import save_stamp
+from tracker.confirmation import Confirmation, confirmation_within
 from tracker.errors import JournalUnavailableError
 
 TICK_S: Final = 0.5
@@ -176,25 +176,22 @@ class FileJournal:
             self._work.set()
 
     def synced(self) -> Confirmation:
-        """Return when all that was appended so far would survive a loss of power.
+        """Return what says when all that was appended so far would survive a loss of power.
 
-        Everybody who waits for the same sync shares one future and one timer: of their own they cost
-        7 µs for each request.
+        All who wait for the same sync share it, and its timer.
         """
-        if self._next_sync is None or self._next_sync.done():
-            loop = asyncio.get_running_loop()
-            self._next_sync = loop.create_future()
-            timer = loop.call_later(
-                SYNC_TIMEOUT_S, settle, self._next_sync, f"the disk has not confirmed for {SYNC_TIMEOUT_S:g} s"
+        if self._next_sync is None or self._next_sync.settled:
+            self._next_sync = confirmation_within(
+                SYNC_TIMEOUT_S, f"the disk has not confirmed for {SYNC_TIMEOUT_S:g} s"
             )
-            self._next_sync.add_done_callback(lambda _: timer.cancel())
             self._work.set()
         return self._next_sync
 
     def stop_waiting(self) -> None:
         """Let everybody who waits for a sync know that it has not come in time: the process is about to end."""
         for confirmation in (self._this_sync, self._next_sync):
-            settle(confirmation, "the service stops, and the disk has not confirmed in time")
+            if confirmation is not None:
+                confirmation.settle("the service stops, and the disk has not confirmed in time")
 
     def release(self, before: int) -> None:
         """Say that everything with a stamp below `before` is committed."""
@@ -342,7 +339,8 @@ class FileJournal:
                 segment.dirty = False
                 self._rewrite = True
                 self._refuse(f"the journal cannot be synced: {error.strerror or error}")
-        settle(self._this_sync, "the disk has not confirmed the item" if self._rewrite else None)
+        if self._this_sync is not None:
+            self._this_sync.settle("the disk has not confirmed the item" if self._rewrite else None)
 
     async def _remove_committed(self) -> None:
         done = [s for s in self._sealed if not s.sequence or s.last_stamp < self._committed_before]

@@ -1,16 +1,8 @@
 """What the rest of Tracker asks of a journal, and the one that keeps nothing."""
 
-import asyncio
 from typing import Protocol
 
-Confirmation = asyncio.Future[str | None]
-"""Done with None once something is safe, or with the reason why it is not known to be in time."""
-
-
-def settle(confirmation: Confirmation | None, reason: str | None) -> None:
-    """Settle a confirmation, unless that has happened."""
-    if confirmation is not None and not confirmation.done():
-        confirmation.set_result(reason)
+from tracker.confirmation import Confirmation
 
 
 class Journal(Protocol):
@@ -35,7 +27,7 @@ class Journal(Protocol):
         ...
 
     def synced(self) -> Confirmation:
-        """Return when all that was appended so far would survive a loss of power; many may share the future."""
+        """Return what says when all that was appended so far would survive a loss of power."""
         ...
 
     def stop_waiting(self) -> None:
@@ -64,10 +56,10 @@ class NoJournal:
         """Do nothing."""
 
     def synced(self) -> Confirmation:
-        """Return a future that is done."""
-        done: Confirmation = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
+        """Return one that says so at once."""
+        confirmation = Confirmation()
+        confirmation.settle(None)
+        return confirmation
 
     def stop_waiting(self) -> None:
         """Do nothing."""

@@ -1,8 +1,8 @@
 """What says later whether a write is as safe as was asked.
 
-Not a future: everybody whose write the same sync or commit makes safe hangs on one confirmation, and is
-called straight from where it is settled. A future puts each of them through the event loop once more,
-which costs 1 µs for each request.
+Not a future: everybody whose write the same sync makes safe hangs on one confirmation, and is called
+straight from where it is settled. A future puts each of them through the event loop once more, which
+costs 1 µs for each request.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Confirmation:
     def then(self, callback: Then) -> None:
         """Have `callback` called once this is settled, which may be now; what it raises is logged."""
         if self.settled:
-            callback(self._reason)
+            _tell(callback, self._reason)
         else:
             self._callbacks.append(callback)
 
@@ -39,16 +39,20 @@ class Confirmation:
         self.settled, self._reason = True, reason
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            try:
-                callback(reason)
-            except Exception:  # the others must hear of it all the same
-                logger.exception("unexpected error in an answer that waited")
+            _tell(callback, reason)
 
     async def wait(self) -> str | None:
         """Return None once it is safe, or the reason why that is not known in time."""
         future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self.then(lambda reason: None if future.done() else future.set_result(reason))
         return await future
+
+
+def _tell(callback: Then, reason: str | None) -> None:
+    try:
+        callback(reason)
+    except Exception:  # the others must hear of it all the same
+        logger.exception("unexpected error in an answer that waited")
 
 
 def confirmation_within(seconds: float, reason: str) -> Confirmation:

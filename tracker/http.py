@@ -3,7 +3,7 @@
 import http
 import logging
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
@@ -12,7 +12,6 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import SkipValidation
 from msgspec import UNSET, Struct, UnsetType
 
-from tracker.confirmation import Confirmation
 from tracker.errors import InvalidInputError, UnavailableError, UnsupportedMediaTypeError
 
 MAX_BODY_BYTES: Final = 65_536
@@ -47,21 +46,6 @@ class Health(Struct):
 
 
 AnyRequest = Request[Any, Any, Any]
-
-Reply = tuple[int, bytes]
-"""Status of an answer, and what follows the server's own headers: header lines, the empty line, the body."""
-
-
-class Later(NamedTuple):
-    """A reply that waits for something."""
-
-    confirmation: Confirmation
-    reply: Callable[[str | None], Reply]
-    """Gives the reply to what the confirmation says."""
-
-
-Answerer = Callable[[bytes], Reply | Later | None]
-"""Gives the reply to a request with this body, or None if somebody else must."""
 
 
 def problem_spec(description: str) -> ResponseSpec:

@@ -14,10 +14,9 @@ The time is not kept by a timer for each request, but looked at for all connecti
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
-from typing import Protocol as Interface
 
 import httptools
 import msgspec
@@ -26,7 +25,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from tracker.http import PROBLEM_MEDIA_TYPE, Answerer, Later, Reply, problem
+from tracker.http import PROBLEM_MEDIA_TYPE, problem
+from tracker.lane import Answerer, Lane, Later, Reply
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Of the request line and all headers together."""
@@ -45,24 +45,16 @@ MAX_REFUSED: Final = 64
 the files that the journal and PostgreSQL need."""
 
 MAX_PIPELINED: Final = 100
-"""Requests of one connection that wait for the answers before theirs; one read can bring 14,000, at 3 KB each."""
+"""Requests of one connection that wait for the answers before theirs; one read can bring 14,000, at 3 KB each.
+
+Also how many of one read the lane answers before others get their turn.
+"""
 
 
 logger = logging.getLogger(__name__)
 
 
-class Lane(Interface):
-    """Answers plain requests by itself."""
-
-    def begin(
-        self, url: bytes, headers: Sequence[tuple[bytes, bytes]], *, secure: bool, trusted: bool
-    ) -> Answerer | None:
-        """Return who answers a POST with these headers once its body is here, or None if the application must.
-
-        `secure` says whether the connection is https, `trusted` whether its client is a proxy whose word
-        on that counts.
-        """
-        ...
+_NOBODY_WAITS: Final = asyncio.Event()
 
 
 class _Owed:
@@ -71,12 +63,11 @@ class _Owed:
     def __init__(self) -> None:
         self.keep_alive = True
         self.disconnected = False
+        self.response_started = False
         self.response_complete = False
         self.more_body = False
         self.message_event = _NOBODY_WAITS
 
-
-_NOBODY_WAITS: Final = asyncio.Event()
 
 _heads: Final[dict[int, tuple[list[tuple[bytes, bytes]], bytes]]] = {}
 """By status: uvicorn's own headers, of which it makes new ones each second, and the start of an answer."""
@@ -91,7 +82,7 @@ class Protocol(HttpToolsProtocol):
         self._answerer: Answerer | None = None
         self._body = b""
         self._answered = 0
-        self._secure = self._trusted = False
+        self._trusted = False
         self._deadline_s: float | None = self.loop.time() + REQUEST_TIMEOUT_S
         self._stuck: tuple[int, float] | None = None
         self._in_message = False
@@ -112,7 +103,6 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a connection, unless there are far too many to tell each so."""
         super().connection_made(transport)
-        self._secure = self.scheme == "https"
         self._trusted = isinstance(self.app, ProxyHeadersMiddleware) and (
             (self.client[0] if self.client else None) in self.app.trusted_hosts
         )
@@ -138,7 +128,7 @@ class Protocol(HttpToolsProtocol):
             while rest and not self._over:
                 self._feed(rest[:MAX_HEADER_BYTES])
                 rest = rest[MAX_HEADER_BYTES:]
-        if self._deadline_s is None and not self._owes_answer:
+        if self._deadline_s is None and self.timeout_keep_alive_task is None and not self._owes_answer:
             # Line ends between requests are no request yet.
             self._deadline_s = self.loop.time() + REQUEST_TIMEOUT_S
 
@@ -204,7 +194,7 @@ class Protocol(HttpToolsProtocol):
             self.refuse(400, "this is no proxy")
         elif not self.parser.should_upgrade():
             if method == b"POST" and self._is_free():
-                self._answerer = self._lane.begin(self.url, self.headers, secure=self._secure, trusted=self._trusted)
+                self._answerer = self._find_answerer()
             if self._answerer is None:
                 self._hand_on()
 
@@ -219,6 +209,13 @@ class Protocol(HttpToolsProtocol):
             and self.parser.should_keep_alive()
             and self.parser.get_http_version() == "1.1"
         )
+
+    def _find_answerer(self) -> Answerer | None:
+        try:
+            return self._lane.begin(self.url, self.headers, secure=self.scheme == "https", trusted=self._trusted)
+        except Exception:
+            logger.exception("unexpected error in the fast lane; the application is asked instead")
+            return None
 
     def _hand_on(self) -> None:
         """Let uvicorn start the application on the request."""
@@ -257,6 +254,7 @@ class Protocol(HttpToolsProtocol):
                     self._answer_later(reply)
                 else:
                     self._write_reply(reply)
+                    self.on_response_complete()
                 return
             self._hand_on()
             super().on_body(body)
@@ -271,9 +269,9 @@ class Protocol(HttpToolsProtocol):
             lines = b"".join(b"%b: %b\r\n" % header for header in headers)
             head = _heads[status] = headers, STATUS_LINE[status] + lines
         self.transport.write(head[1] + rest)
-        self.on_response_complete()
 
     def _answer_later(self, later: Later) -> None:
+        self._unset_keepalive_if_required()
         owed = self._answering = _Owed()
         self.cycle = owed  # type: ignore[assignment]  # it has what is asked of one that has its request
         later.confirmation.then(partial(self._write_owed, owed, later.reply))
@@ -282,12 +280,20 @@ class Protocol(HttpToolsProtocol):
         owed.response_complete = True
         if owed.disconnected:
             return
-        status, rest = reply(reason)
+        try:
+            status, rest = reply(reason)
+        except Exception:
+            logger.exception("unexpected error in the fast lane; the connection is closed")
+            self.transport.close()
+            return
         self._write_reply((status, rest if owed.keep_alive else b"connection: close\r\n" + rest))
         if not owed.keep_alive:
-            self.transport.close()
+            self.transport.close()  # at first: what is pipelined behind it must not be begun
+        self.on_response_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # An answer of the lane in the same read may have begun to wait for the next request.
+        self._unset_keepalive_if_required()
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -331,7 +337,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._refused = True
         self._deadline_s = None
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle: RequestResponseCycle | _Owed | None = self.cycle
         read_in_part = cycle if cycle is not None and cycle.more_body else None
         if self._answering is not None and self._owes_answer and self._answering is not read_in_part:
             if read_in_part is not None:

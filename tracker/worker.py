@@ -26,7 +26,7 @@ REQUESTS_IN_HAND_TIMEOUT_S: Final = 3
 """For the requests under way when the process is told to stop, before they are cut off."""
 
 CONFIRMATIONS_TIMEOUT_S: Final = 2.0
-"""Of these, for the requests that wait for PostgreSQL to confirm their item."""
+"""Of these, for the requests that wait for PostgreSQL or the disk to confirm their item."""
 
 STUCK_TIMEOUT_S: Final = 2.5
 """Of these, for the clients to take their answers and to let go."""
@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
         self._stop_waiting = stop_waiting
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop in order; those who wait for PostgreSQL get their 503 before they would be cut off."""
+        """Stop in order; those who wait for a confirmation get their 503 before they would be cut off."""
         loop = asyncio.get_running_loop()
         loop.call_later(CONFIRMATIONS_TIMEOUT_S, self._stop_waiting)
         loop.call_later(STUCK_TIMEOUT_S, abort_stuck, self.server_state)

@@ -1,7 +1,7 @@
 """Answer times at fixed rates, by the open-loop generator: 2,000 requests/s, and half of what Tracker can answer.
 
-The limit gets the same rates: what it takes there is the time of the loopback, of uvicorn and of the generator,
-and the rest is Tracker's.
+The limit gets the same rates: what it takes there is the time of the loopback and of uvicorn, beside which
+Tracker's is to be seen.
 """
 
 from collections.abc import Callable

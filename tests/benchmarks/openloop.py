@@ -7,8 +7,9 @@ clock running. How late the generator itself was is reported beside it: no figur
 
 The requests go out in bursts, half a millisecond apart, and between two of them the generator sleeps: the
 kernel notes when each answer came (SO_TIMESTAMPNS). Woken by every answer it needs 31 µs of its core for a
-request, in C no less than in Python, because waking up is what costs; asleep between the bursts, 12. PostgreSQL
-may have to live on that core as well.
+request, in C no less than in Python, because waking up is what costs; asleep between the bursts, 12.
+PostgreSQL may have to live on that core as well. (The kernel's stamps are of the wall clock: a step of it
+spoils a run.)
 """
 
 import argparse
@@ -42,6 +43,9 @@ LAST_ANSWERS_S: Final = 10.0
 
 TICK_S: Final = 0.0005
 """Between two bursts."""
+
+LEAST_SLEEP_S: Final = 0.00005
+"""So that a generator that is late does not keep PostgreSQL, on the same core, from going on."""
 
 REAL_TIME: Final = os.sched_param(1)
 """Before PostgreSQL on the same core, where the system allows it (to root): a generator that waits for its turn
@@ -99,12 +103,12 @@ class _Generator:
         count, released = int(per_second * seconds), 0
         tick_s = time.time()
         give_up_s = tick_s + seconds + LAST_ANSWERS_S
-        per_tick = 0.0
-        while (released < count or waiting or self._due_s) and tick_s < give_up_s:
+        due_so_far = 0.0
+        while (released < count or waiting or self._due_s) and time.time() < give_up_s:
             tick_s += TICK_S
-            per_tick += per_second * TICK_S
-            time.sleep(max(0.0, tick_s - time.time()))
-            due = min(int(per_tick), count) - released
+            due_so_far += per_second * TICK_S
+            time.sleep(max(LEAST_SLEEP_S, tick_s - time.time()))
+            due = min(int(due_so_far), count) - released
             waiting.extend([tick_s] * due)
             released += due
             for descriptor, _ in self._poll.poll(0):

@@ -126,6 +126,51 @@ def test_what_was_written_during_a_sync_that_fails_is_confirmed_by_a_sync_of_the
     assert worker.lost() == []
 
 
+def test_all_who_wait_share_a_sync_and_who_comes_during_it_waits_for_the_next(
+    folder: Path, postgres: FakePostgres
+) -> None:
+    disk = Disk()
+    worker = Worker(disk, folder, postgres)
+    postgres.before = away
+    delay_s = 0.0
+
+    async def scenario() -> None:
+        nonlocal delay_s
+        async with worker.life() as context:
+            assert await worker.accept(context, "before")
+            delay_s = 1.0
+            syncs = len(disk.calls)
+            first = [asyncio.create_task(worker.accept(context, f"first-{n}")) for n in range(10)]
+            await asyncio.sleep(0.5)
+            second = [asyncio.create_task(worker.accept(context, f"second-{n}")) for n in range(10)]
+            assert await asyncio.gather(*first) == [True] * 10
+            assert not any(task.done() for task in second)
+            assert await asyncio.gather(*second) == [True] * 10
+            assert sum(call == "sync" for call, _ in disk.calls[syncs:]) <= 3
+
+    run(scenario(), CHANCE, lambda: delay_s)
+
+
+def test_who_waits_for_a_disk_that_hangs_is_told_when_the_process_stops(folder: Path, postgres: FakePostgres) -> None:
+    worker = Worker(Disk(), folder, postgres)
+    delay_s = 0.0
+
+    async def scenario() -> None:
+        nonlocal delay_s
+        async with worker.life() as context:
+            assert await worker.accept(context, "before")
+            delay_s = 5.0
+            waits = asyncio.create_task(worker.accept(context, "waits"))
+            await asyncio.sleep(0.5)
+            comes_later = asyncio.create_task(worker.accept(context, "comes-later"))
+            await asyncio.sleep(0.5)
+            context.carts.stop_waiting()
+            assert not await waits
+            assert not await comes_later
+
+    run(scenario(), CHANCE, lambda: delay_s)
+
+
 def test_a_disk_whose_syncs_all_fail_is_tried_again_at_leisure(folder: Path, postgres: FakePostgres) -> None:
     disk = Disk()
     worker = Worker(disk, folder, postgres)

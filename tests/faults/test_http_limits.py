@@ -4,6 +4,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -146,6 +147,33 @@ def test_a_flood_of_pipelined_requests_is_cut_off_after_the_answers_to_the_first
     assert 1 <= len(found) < 300
     assert {answer.status for answer in found} == {200}
     assert found[-1].headers["connection"] == "close"
+
+
+def test_a_flood_of_plain_items_is_cut_off_and_what_was_answered_is_stored(
+    server: Server, shared_database: Database, cart_id: str
+) -> None:
+    with server.connect() as client:
+        client.sendall(b"".join(post(f"sku-{n}", cart_id) for n in range(2000)))
+        found = answers_in(read_to_end(client))
+    assert {answer.status for answer in found} == {204}
+    assert found[-1].headers["connection"] == "close"
+    assert 100 <= len(found) == len(shared_database.wait_for_items(cart_id, len(found)))
+
+
+@pytest.mark.parametrize("ack", ["fsync", "commit"])
+def test_clients_that_go_away_while_their_answer_waits_are_no_error_in_the_log(
+    shared_database: Database, tmp_path: Path, cart_id: str, ack: str
+) -> None:
+    with serve(shared_database, tmp_path, env={"TRACKER_ACK": ack}) as server:
+        for n in range(40):
+            client = server.connect()
+            client.sendall(post(f"sku-{n}", cart_id) + (post("more", cart_id) if n % 2 else b""))
+            reset(client)
+        assert [answer.status for answer in server.exchange(post("last", cart_id), get("/nowhere", close=True))] == [
+            204,
+            404,
+        ]
+        assert server.errors() == ""
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.3"])

@@ -1,46 +1,29 @@
 """A stop under attack: whole requests are answered and stored, half ones are let go, and the end comes in time."""
 
-import asyncio
-import contextlib
 import ssl
 import threading
+import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 import trustme
 
 from tests.conftest import Database
-from tests.faults.wire import Server, answers_in, get, head, many_files, post, read_answer, read_to_end, serve
+from tests.faults.wire import (
+    Server,
+    answers_in,
+    get,
+    head,
+    locked_items,
+    many_files,
+    post,
+    read_answer,
+    read_to_end,
+    serve,
+)
 
 LONGEST_STOP_S = 15.0
-
-
-@contextlib.contextmanager
-def locked_items(database: Database) -> Iterator[threading.Event]:
-    """Keep everybody from writing items until the event is set, or the block ends."""
-    locked, release = threading.Event(), threading.Event()
-
-    async def hold() -> None:
-        connection = await asyncpg.connect(database.url)
-        try:
-            async with connection.transaction():
-                await connection.execute("LOCK TABLE items IN EXCLUSIVE MODE")
-                locked.set()
-                await asyncio.to_thread(release.wait)
-        finally:
-            await connection.close()
-
-    thread = threading.Thread(target=asyncio.run, args=[hold()])
-    thread.start()
-    try:
-        assert locked.wait(30)
-        yield release
-    finally:
-        release.set()
-        thread.join()
 
 
 def half_open(server: Server, count: int) -> None:
@@ -91,6 +74,24 @@ def test_a_stop_answers_whole_requests_and_lets_half_ones_go(database: Database,
         {f"before-{n}" for n in range(20)} | {f"whole-{n}" for n in range(20)} | {f"pipelined-{n}" for n in range(5)}
     )
     assert set(database.items(cart_id)) == names
+
+
+def test_a_request_behind_the_last_answer_is_not_begun(database: Database, tmp_path: Path) -> None:
+    cart_id = str(uuid.uuid4())
+    with serve(database, tmp_path, env={"TRACKER_ACK": "commit"}) as server, server.connect() as client:
+        with locked_items(database) as release:
+            client.sendall(post("before", cart_id))
+            server.exchange(get("/health/live", close=True))  # what was sent before is read by then
+            server.process.terminate()
+            time.sleep(0.5)
+            client.sendall(post("behind", cart_id))
+            threading.Timer(0.3, release.set).start()
+            answers = answers_in(read_to_end(client))
+        assert [answer.status for answer in answers] == [204]
+        assert answers[0].headers["connection"] == "close"
+        assert server.stop()[0] == 0
+        assert server.errors() == ""
+    assert set(database.items(cart_id)) == {"before"}
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from tests.conftest import Database
-from tests.faults.wire import Answer, Server, answers_in, get, head, post, read_answer, read_to_end, serve
+from tests.faults.wire import Answer, Server, answers_in, get, head, locked_items, post, read_answer, read_to_end, serve
 
 KEEP_ALIVE_S = 5.0
 SHORT = "protocol.REQUEST_TIMEOUT_S = 1.0"
@@ -133,6 +133,23 @@ def test_an_idle_connection_ends_without_an_answer(server: Server) -> None:
     for answers, took_s in all_until_closed(clients):
         assert answers == []
         assert KEEP_ALIVE_S - 1 < took_s < KEEP_ALIVE_S + 3
+
+
+def test_an_idle_connection_after_a_plain_item_gets_no_408(impatient: Server) -> None:
+    client = impatient.connect()
+    client.sendall(post("a", str(uuid.uuid4())))
+    assert read_answer(client).status == 204
+    assert until_closed(client)[0] == []
+
+
+@pytest.mark.slow
+def test_an_answer_that_takes_longer_than_keep_alive_is_given_behind_a_plain_item(
+    database: Database, tmp_path: Path
+) -> None:
+    cart_id = str(uuid.uuid4())
+    with serve(database, tmp_path) as server, locked_items(database, "ACCESS EXCLUSIVE"), server.connect() as client:
+        client.sendall(post("a", cart_id) + get("/items", f"Cookie: cart_id={cart_id}", close=True))
+        assert [answer.status for answer in answers_in(read_to_end(client))] == [204, 503]
 
 
 def test_line_ends_do_not_keep_a_connection(impatient: Server) -> None:

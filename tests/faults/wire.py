@@ -1,5 +1,6 @@
 """A real server, and clients that write to its socket byte by byte."""
 
+import asyncio
 import contextlib
 import re
 import resource
@@ -15,6 +16,8 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import asyncpg
 
 from tests.conftest import REPO, START_TIMEOUT_S, STOP_TIMEOUT_S, Database, clean_environ
 
@@ -295,6 +298,31 @@ def honest_client(server: Server, database: Database) -> Iterator[Honest]:
     assert honest.worst_s < LONGEST_ANSWER_S
     assert len(honest.accepted) > 10
     assert set(database.wait_for_items(honest.cart_id, len(honest.accepted))) == set(honest.accepted)
+
+
+@contextlib.contextmanager
+def locked_items(database: Database, mode: str = "EXCLUSIVE") -> Iterator[threading.Event]:
+    """Keep everybody from writing items (or reading them) until the event is set, or the block ends."""
+    locked, release = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        connection = await asyncpg.connect(database.url)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"LOCK TABLE items IN {mode} MODE")
+                locked.set()
+                await asyncio.to_thread(release.wait)
+        finally:
+            await connection.close()
+
+    thread = threading.Thread(target=asyncio.run, args=[hold()])
+    thread.start()
+    try:
+        assert locked.wait(30)
+        yield release
+    finally:
+        release.set()
+        thread.join()
 
 
 @contextlib.contextmanager

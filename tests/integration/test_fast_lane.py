@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,10 @@ from tracker.carts.fast_lane import FastLane
 from tracker.carts.journal.folders import claim_folder
 from tracker.carts.service import CartService
 from tracker.clock import ManualClock
-from tracker.protocol import Lane, Protocol
+from tracker.confirmation import Confirmation
+from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
+from tracker.lane import Answerer, Lane, Later, Reply
+from tracker.protocol import Protocol
 from tracker.settings import Ack, Settings
 
 CARTS = [
@@ -141,6 +144,26 @@ def without_new_carts(answer: bytes) -> bytes:
     return re.sub(rb"[0-9a-f-]{36}", lambda match: match[0] if match[0] in known else b"NEW", answer)
 
 
+class CountingLane(FastLane):
+    """Counts what it takes on."""
+
+    taken = 0
+
+    def begin(
+        self, url: bytes, headers: Sequence[tuple[bytes, bytes]], *, secure: bool, trusted: bool
+    ) -> Answerer | None:
+        answerer = super().begin(url, headers, secure=secure, trusted=trusted)
+        if answerer is None:
+            return None
+
+        def counted(body: bytes) -> Reply | Later | None:
+            reply = answerer(body)
+            CountingLane.taken += reply is not None
+            return reply
+
+        return counted
+
+
 class NoLane:
     """Leaves every request to the routes."""
 
@@ -196,7 +219,7 @@ def two_ways(databases: list[Database], folder: Path, ack: Ack) -> Iterator[Ways
         async def start() -> list[int]:
             return [
                 await stack.enter_async_context(serving(database, folder / lane.__name__, ack, lane))
-                for database, lane in zip(databases, (NoLane, FastLane), strict=True)
+                for database, lane in zip(databases, (NoLane, CountingLane), strict=True)
             ]
 
         yield Ways(runner, runner.run(start()))
@@ -224,11 +247,35 @@ def test_both_ways_give_the_same_answers_headers_and_rows(
         assert without_new_carts(by_lane) == without_new_carts(by_routes)
         assert not by_routes.startswith(b"HTTP/1.1 500")
 
+    CountingLane.taken = 0
     with two_ways(databases, tmp_path, ack) as ways:
         send_through_both()
+    assert CountingLane.taken > examples / 20
     stored = rows(databases[0])
     assert len(stored) > examples / 20
     assert rows(databases[1]) == stored
+
+
+@pytest.mark.parametrize(
+    "error", [BufferFullError("full"), JournalUnavailableError("away"), UnconfirmedError(CARTS[0], "not in time")]
+)
+def test_both_ways_say_in_the_same_words_that_nothing_can_be_taken(
+    databases: list[Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: UnavailableError
+) -> None:
+    def take(*_: object) -> Confirmation:
+        if not isinstance(error, UnconfirmedError):
+            raise error
+        confirmation = Confirmation()
+        confirmation.settle("not in time")
+        return confirmation
+
+    monkeypatch.setattr(CartService, "take", take)
+    cookie = (b"cookie", b"cart_id=" + CARTS[0].encode())
+    with two_ways(databases, tmp_path, Ack.JOURNAL) as ways:
+        for path, body in [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')]:
+            by_routes, by_lane = ways.both(Sent("POST", path, [(b"host", b"x"), cookie], [body], chunked=False))
+            assert by_routes.startswith(b"HTTP/1.1 503")
+            assert by_lane == by_routes
 
 
 @pytest.mark.parametrize(("path", "body"), [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')])
@@ -242,7 +289,7 @@ def test_a_plain_request_never_reaches_litestar(path: str, body: bytes) -> None:
     answerer = lane.begin(path.encode(), headers, secure=False, trusted=False)
     assert answerer is not None
     reply = answerer(body)
-    assert isinstance(reply, tuple)
+    assert reply is not None
     assert reply[0] in {200, 204}
 
 

@@ -50,11 +50,12 @@ def retry() -> None:
 async def _retry_folder(url: str, folder: Path) -> tuple[int, int]:
     letters = DeadLetters(folder)
     engine = create_engine(url)
+    writer = BatchWriter(engine)
     stored = refused = 0
     try:
         with letters.taken() as taken:
             for letter in taken:
-                error = await _refusal(BatchWriter(engine).write({letter.key: letter.item}))
+                error = await _refusal(writer.write({letter.key: letter.item}))
                 if error is None:
                     stored += 1
                 else:

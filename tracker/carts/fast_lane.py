@@ -21,7 +21,8 @@ from tracker.carts.domain import CartId, new_cart_id, parse_cart_id
 from tracker.carts.dto import ItemIn, ProductIn
 from tracker.carts.service import CartService
 from tracker.errors import TrackerError, UnavailableError, UnconfirmedError
-from tracker.http import PROBLEM_MEDIA_TYPE, Answerer, Later, Reply, problem
+from tracker.http import PROBLEM_MEDIA_TYPE, problem
+from tracker.lane import Answerer, Later, Reply
 
 PLAIN_CONTENT_TYPES: Final = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"text/plain", b"text/plain;charset=UTF-8"}
@@ -51,11 +52,7 @@ class FastLane:
     def begin(
         self, url: bytes, headers: Sequence[tuple[bytes, bytes]], *, secure: bool, trusted: bool
     ) -> Answerer | None:
-        """Return who answers a POST with these headers once its body is here, or None if Litestar must.
-
-        `secure` says whether the connection is https, `trusted` whether its client is a proxy whose word
-        on that counts.
-        """
+        """Do what `tracker.lane.Lane` says."""
         lane = self._lanes.get(url)
         if lane is None:
             return None

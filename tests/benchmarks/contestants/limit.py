@@ -1,4 +1,8 @@
-"""The limit: what uvicorn needs to read a request and answer an empty 204, and nothing else."""
+"""The limit: what uvicorn needs to read a request and answer an empty 204, and nothing else.
+
+For whoever answers through uvicorn's tasks. Tracker's plain requests do without them, so for those it is a
+measure and no bound.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final

@@ -35,7 +35,7 @@ TICK_S: Final = 0.5
 """How often free space, age and a missing segment are looked at while there is something to look at."""
 
 SYNC_TIMEOUT_S: Final = 10.0
-"""How long an answer waits for a sync; a disk that takes longer is as good as away."""
+"""How long an answer waits for a sync at most; a disk that takes longer is as good as away."""
 
 CLOSE_TIMEOUT_S: Final = 3.0
 """For the last sync when the process stops; what is not synced by then is in the page cache."""

@@ -19,6 +19,9 @@ import asyncpg
 from tests.conftest import REPO, START_TIMEOUT_S, Database, clean_environ
 from tracker.db.embedded import SOCKET_NAME
 
+_BIND = b"B"
+"""First byte of the message that executes a prepared statement (PostgreSQL's manual, "Message Formats")."""
+
 _SERVE_POSTGRES = """
 import pathlib, sys
 from tracker.db.embedded import embedded_postgres
@@ -138,7 +141,8 @@ class Proxy:
 
     Modes: `pass` hands on; `delay` hands on late; `hold` keeps everything back until the mode changes;
     `swallow` loses what comes, and these connections stay dead; `reset` cuts off what is there and what
-    comes; `cut commits` hands a COMMIT to PostgreSQL and cuts the connection off before its answer.
+    comes; `cut commits` hands a statement to PostgreSQL, which commits it, and cuts the connection off before
+    its answer.
     """
 
     DELAY_S = 0.3
@@ -238,7 +242,7 @@ class Proxy:
                     await asyncio.sleep(self.DELAY_S)
                 writer.write(data)
                 await writer.drain()
-                if from_client and self.mode == "cut commits" and b"COMMIT" in data:
+                if from_client and self.mode == "cut commits" and data.startswith(_BIND):
                     self.cuts += 1
                     await asyncio.sleep(0.02)  # PostgreSQL is to have committed
                     back.transport.abort()

@@ -1,8 +1,8 @@
 """How many requests a second each contestant answers, how fast, and for how much CPU time.
 
 In turns, several rounds: before each contestant the limit runs again, and the contestant's ratio is to that
-run, so that a machine that changes its speed during the benchmarks changes both. Every turn starts a fresh
-process on a fresh database. The CPU time is counted until the contestant has done all that it answered for:
+run, so that a machine that changes its speed during the benchmarks changes both. In each round a contestant is a
+fresh process on a fresh database. The CPU time is counted until the contestant has done all that it answered for:
 what it defers is part of the price. It moves much less than the requests per second when something else runs
 on the machine; "busy", how much of its core a contestant got, tells when that was so.
 """

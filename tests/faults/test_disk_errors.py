@@ -11,7 +11,7 @@ import pytest
 from tests.faults.disk import Disk, io_error
 from tests.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
 from tracker.carts.journal.frames import parse_segment_name, scan
-from tracker.carts.journal.journal import TICK_S
+from tracker.carts.journal.journal import SYNC_TIMEOUT_S, TICK_S
 from tracker.carts.record import decode_record
 from tracker.context import MIB, Context
 from tracker.settings import Ack
@@ -151,6 +151,22 @@ def test_all_who_wait_share_a_sync_and_who_comes_during_it_waits_for_the_next(
     run(scenario(), CHANCE, lambda: delay_s)
 
 
+def test_nobody_waits_for_a_sync_longer_than_its_time(folder: Path, postgres: FakePostgres) -> None:
+    worker = Worker(Disk(), folder, postgres)
+    delay_s = 0.0
+
+    async def scenario() -> None:
+        nonlocal delay_s
+        async with worker.life() as context:
+            assert await worker.accept(context, "before")
+            delay_s = 100.0
+            asked = asyncio.get_running_loop().time()
+            assert not await worker.accept(context, "waits")
+            assert SYNC_TIMEOUT_S - 1 < asyncio.get_running_loop().time() - asked < SYNC_TIMEOUT_S + 1
+
+    run(scenario(), CHANCE, lambda: delay_s)
+
+
 def test_who_waits_for_a_disk_that_hangs_is_told_when_the_process_stops(folder: Path, postgres: FakePostgres) -> None:
     worker = Worker(Disk(), folder, postgres)
     delay_s = 0.0
@@ -164,9 +180,11 @@ def test_who_waits_for_a_disk_that_hangs_is_told_when_the_process_stops(folder: 
             await asyncio.sleep(0.5)
             comes_later = asyncio.create_task(worker.accept(context, "comes-later"))
             await asyncio.sleep(0.5)
+            told = asyncio.get_running_loop().time()
             context.carts.stop_waiting()
             assert not await waits
             assert not await comes_later
+            assert asyncio.get_running_loop().time() - told < 1
 
     run(scenario(), CHANCE, lambda: delay_s)
 

@@ -209,8 +209,29 @@ def test_a_client_that_expects_100_continue_gets_it(server: Server, cart_id: str
         assert [answer.status for answer in answers_in(read_to_end(client))] == [204]
 
 
+def test_a_client_that_expects_100_continue_and_stays_gets_it(server: Server, cart_id: str) -> None:
+    request = post("a", cart_id, "Expect: 100-continue")
+    split = request.index(b"\r\n\r\n") + 4
+    with server.connect() as client:
+        client.sendall(request[:split])
+        assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(request[split:])
+        assert read_answer(client).status == 204
+
+
+def test_the_date_of_an_answer_goes_on(server: Server, cart_id: str) -> None:
+    with server.connect() as client:
+        client.sendall(post("a", cart_id))
+        first = read_answer(client).headers["date"]
+        time.sleep(2.5)
+        client.sendall(post("a", cart_id))
+        assert read_answer(client).headers["date"] != first
+
+
 def test_http_1_0_gets_one_answer_and_the_end(server: Server, cart_id: str) -> None:
     assert statuses(server, post("a", cart_id).replace(b"HTTP/1.1", b"HTTP/1.0")) == [204]
+    kept = post("a", cart_id, "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert statuses(server, kept + kept) == [204]
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["body at once", "body after the answer"])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Database
@@ -31,6 +32,9 @@ CARTS = [
     "00000000-0000-1000-8000-000000000001",
     "ABCDEF00-0000-4000-8000-00000000000A",
 ]
+
+
+LONG = b"y" * 70_000
 
 
 class Sent(NamedTuple):
@@ -238,10 +242,14 @@ def rows(database: Database) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(("ack", "examples"), [(Ack.JOURNAL, 2000), (Ack.FSYNC, 200), (Ack.COMMIT, 200)])
 def test_both_ways_give_the_same_answers_headers_and_rows(
-    databases: list[Database], tmp_path: Path, ack: Ack, examples: int
+    databases: list[Database], tmp_path: Path, caplog: pytest.LogCaptureFixture, ack: Ack, examples: int
 ) -> None:
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(requests())
+    @example(
+        Sent("POST", "/item", [(b"host", b"x")], [b'{"external_id": "a", "x": "' + b"y" * 70_000 + b'"}'], chunked=True)
+    )
+    @example(Sent("POST", "/item", [(b"host", b"x")], [b"[" * 9000], chunked=False))
     def send_through_both(sent: Sent) -> None:
         by_routes, by_lane = ways.both(sent)
         assert without_new_carts(by_lane) == without_new_carts(by_routes)
@@ -251,6 +259,7 @@ def test_both_ways_give_the_same_answers_headers_and_rows(
     with two_ways(databases, tmp_path, ack) as ways:
         send_through_both()
     assert CountingLane.taken > examples / 20
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     stored = rows(databases[0])
     assert len(stored) > examples / 20
     assert rows(databases[1]) == stored
@@ -279,7 +288,7 @@ def test_both_ways_say_in_the_same_words_that_nothing_can_be_taken(
 
 
 @pytest.mark.parametrize(("path", "body"), [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')])
-def test_a_plain_request_never_reaches_litestar(path: str, body: bytes) -> None:
+def test_the_lane_answers_a_plain_request(path: str, body: bytes) -> None:
     class Carts:
         def take(self, *_: object) -> None:
             return None

@@ -30,7 +30,8 @@ def test_one_that_fails_does_not_keep_it_from_the_others() -> None:
 
 def test_its_time_settles_it_with_the_reason() -> None:
     async def main() -> str | None:
-        return await confirmation_within(0.01, "not in time").wait()
+        async with asyncio.timeout(10):
+            return await confirmation_within(0.01, "not in time").wait()
 
     assert asyncio.run(main()) == "not in time"
 

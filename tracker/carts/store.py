@@ -1,4 +1,4 @@
-"""The SQL of carts and items. Never commits: the caller owns the transaction.
+"""The SQL of carts and items. Never commits: whoever gives the connection decides when.
 
 A batch is one statement whatever its size: arrays go in as nine parameters and come apart in
 `unnest` (measured at about twice the rate of an executemany of VALUES, and with no limit on the

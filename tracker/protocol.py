@@ -304,6 +304,16 @@ class Protocol(HttpToolsProtocol):
             self.refuse(503, "the service is stopping")
         else:
             super().shutdown()
+            # A transport that says goodbye to TLS hands on what still comes, and says that it is not closing.
+            self._refused = not self._owes_answer
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, unless the answer said that it was the last."""
+        finished = self._answering
+        if finished is not None and finished.response_complete and not finished.keep_alive:
+            self._refused = True
+            self.pipeline.clear()
+        super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; one whose next request has begun has until its deadline."""

@@ -31,6 +31,9 @@ CONFIRMATIONS_TIMEOUT_S: Final = 2.0
 STUCK_TIMEOUT_S: Final = 2.5
 """Of these, for the clients to take their answers and to let go."""
 
+LATE_COMERS_S: Final = 0.02
+"""How often connections are looked for that came to be while the process stops."""
+
 KEEP_ALIVE_TIMEOUT_S: Final = 5
 """How long an idle connection is kept for the next request."""
 
@@ -69,9 +72,16 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop in order; those who wait for a confirmation get their 503 before they would be cut off."""
         loop = asyncio.get_running_loop()
+        loop.call_later(LATE_COMERS_S, self._send_late_comers_away)
         loop.call_later(CONFIRMATIONS_TIMEOUT_S, self._stop_waiting)
         loop.call_later(STUCK_TIMEOUT_S, abort_stuck, self.server_state)
         await super().shutdown(sockets)
+
+    def _send_late_comers_away(self) -> None:
+        """Tell the connections that uvicorn did not see when it told all: those in the middle of a TLS handshake."""
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        asyncio.get_running_loop().call_later(LATE_COMERS_S, self._send_late_comers_away)
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due ten times a second."""

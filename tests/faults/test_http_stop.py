@@ -1,5 +1,6 @@
 """A stop under attack: whole requests are answered and stored, half ones are let go, and the end comes in time."""
 
+import contextlib
 import ssl
 import threading
 import time
@@ -92,6 +93,50 @@ def test_a_request_behind_the_last_answer_is_not_begun(database: Database, tmp_p
         assert server.stop()[0] == 0
         assert server.errors() == ""
     assert set(database.items(cart_id)) == {"before"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ack", ["journal", "commit"])
+def test_what_is_still_waited_for_at_a_stop_is_answered_503(database: Database, tmp_path: Path, ack: str) -> None:
+    cart_id = str(uuid.uuid4())
+    with (
+        serve(database, tmp_path, env={"TRACKER_ACK": ack}) as server,
+        locked_items(database, "ACCESS EXCLUSIVE"),
+        server.connect() as client,
+        server.connect() as reader,
+    ):
+        client.sendall(b"".join(post(f"sku-{number}", cart_id) for number in range(3)))
+        reader.sendall(get("/items", f"Cookie: cart_id={cart_id}"))
+        server.exchange(get("/health/live", close=True))  # what was sent before is read by then
+        server.process.terminate()
+        answers = answers_in(read_to_end(client)) + answers_in(read_to_end(reader))
+        expected = [204, 204, 204, 503] if ack == "journal" else [503, 503, 503, 503]
+        assert [answer.status for answer in answers] == expected
+        server.process.wait(LONGEST_STOP_S)
+        assert "Traceback" not in server.errors()
+
+
+def test_a_connection_whose_tls_began_before_the_stop_gets_no_service_after_it(
+    database: Database, tmp_path: Path
+) -> None:
+    context, env = certificate(tmp_path)
+    with serve(database, tmp_path, env={**env, "TRACKER_ACK": "memory"}, tls=context) as server:
+        late = [server.connect_only() for _ in range(10)]
+        server.process.terminate()
+        cart_id = str(uuid.uuid4())
+        answered = []
+        for number, plain in enumerate(late):
+            time.sleep(0.02)
+            with contextlib.suppress(OSError, AssertionError):  # it is closed
+                client = context.wrap_socket(plain, server_hostname="127.0.0.1")
+                server.clients.append(client)
+                for turn in range(1000):
+                    client.sendall(post(f"sku-{number}-{turn}", cart_id))
+                    if read_answer(client).status == 204:
+                        answered.append(f"sku-{number}-{turn}")
+        assert server.process.wait(LONGEST_STOP_S) == 0
+    assert set(answered) <= set(database.items(cart_id))
+    assert not any(name.endswith("-999") for name in answered)
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ class Flusher:
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._waiters: deque[tuple[int, Confirmation]] = deque()
+        self._nobody_waits = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -83,12 +84,13 @@ class Flusher:
         # Every wait has the same time-out, so those that gave up stand at the front.
         while self._waiters and self._waiters[0][1].settled:
             self._waiters.popleft()
-        confirmation = confirmation_within(timeout_s, _NOT_CONFIRMED)
+        confirmation = confirmation_within(0 if self._nobody_waits else timeout_s, _NOT_CONFIRMED)
         self._waiters.append((stamp, confirmation))
         return confirmation
 
     def stop_waiting(self) -> None:
         """Let everybody who waits for a commit time out now: the process is about to end."""
+        self._nobody_waits = True
         while self._waiters:
             self._waiters.popleft()[1].settle(_NOT_CONFIRMED)
 

@@ -4,6 +4,8 @@ Nothing on the accepting side waits for PostgreSQL, unless the acknowledgement l
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -47,6 +49,8 @@ class CartService:
         self._keeps_journal = keeps_journal(ack)
         self._confirms = ack in {Ack.FSYNC, Ack.COMMIT}
         self._commit_timeout_s = commit_timeout_s
+        self._reads: set[asyncio.Timeout] = set()
+        self._nobody_waits = False
 
     def take(
         self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
@@ -88,7 +92,7 @@ class CartService:
         Raises DatabaseUnavailableError when PostgreSQL does not answer in time.
         """
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S), self._engine.connect() as connection:
+            async with self._read_timeout(), self._engine.connect() as connection:
                 # What waits is looked at before what is stored: an item that is committed in between is
                 # then seen twice, which merging ignores; the other way round it could be missed.
                 waiting = self._aggregator.of_cart(cart_id)
@@ -104,10 +108,22 @@ class CartService:
         in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
         return {external_id: item for external_id, item in in_order if item.effective_quantity > 0}
 
+    @contextlib.asynccontextmanager
+    async def _read_timeout(self) -> AsyncIterator[None]:
+        async with asyncio.timeout(0 if self._nobody_waits else READ_TIMEOUT_S) as timeout:
+            self._reads.add(timeout)
+            try:
+                yield
+            finally:
+                self._reads.discard(timeout)
+
     def stop_waiting(self) -> None:
-        """Answer those who wait for a confirmation that it did not come in time."""
+        """Answer those who wait, for a confirmation or for PostgreSQL, that it did not come in time."""
+        self._nobody_waits = True
         self._flusher.stop_waiting()
         self._journal.stop_waiting()
+        for timeout in self._reads:
+            timeout.reschedule(asyncio.get_running_loop().time())
 
     @property
     def ready(self) -> bool:

@@ -119,6 +119,7 @@ class FileJournal:
         self._budget = limits.max_bytes - leftover_bytes()
         self._work = asyncio.Event()
         self._closing = asyncio.Event()
+        self._nobody_waits = False
         self._next_sync: Confirmation | None = None
         self._this_sync: Confirmation | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -181,14 +182,14 @@ class FileJournal:
         All who wait for the same sync share it, and its timer.
         """
         if self._next_sync is None or self._next_sync.settled:
-            self._next_sync = confirmation_within(
-                SYNC_TIMEOUT_S, f"the disk has not confirmed for {SYNC_TIMEOUT_S:g} s"
-            )
+            seconds = 0.0 if self._nobody_waits else SYNC_TIMEOUT_S
+            self._next_sync = confirmation_within(seconds, f"the disk has not confirmed for {seconds:g} s")
             self._work.set()
         return self._next_sync
 
     def stop_waiting(self) -> None:
         """Let everybody who waits for a sync know that it has not come in time: the process is about to end."""
+        self._nobody_waits = True
         for confirmation in (self._this_sync, self._next_sync):
             if confirmation is not None:
                 confirmation.settle("the service stops, and the disk has not confirmed in time")

@@ -23,7 +23,12 @@ ONE_AT_A_TIME = 7_405_322_914
 
 def run(connection: Connection) -> None:
     """Migrate in one transaction."""
-    context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_server_default=True,
+        include_name=lambda name, kind, _: kind != "table" or not str(name).startswith("pgqueuer"),  # the queue's own
+    )
     with context.begin_transaction():
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text(f"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'"))

@@ -14,7 +14,7 @@ from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
 from tracker.carts.flusher import Flusher
 from tracker.carts.journal.protocol import NoJournal
-from tracker.carts.service import CartService
+from tracker.carts.service import CartReader, CartService
 from tracker.clock import Stamper, SystemClock
 from tracker.settings import Ack
 
@@ -45,7 +45,7 @@ def new_service(aggregator: Aggregator, flusher: Flusher, engine: AsyncEngine) -
         journal=NoJournal(),
         aggregator=aggregator,
         flusher=flusher,
-        engine=engine,
+        reader=CartReader(engine),
         ack=Ack.MEMORY,
         commit_timeout_s=5,
     )

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 
+from tracker.background import running_jobs
 from tracker.carts import routes as carts_routes
 from tracker.carts.journal.files import Files, SystemFiles
 from tracker.carts.journal.folders import WorkerFolder
@@ -17,7 +18,7 @@ from tracker.clock import Clock, SystemClock
 from tracker.context import open_context
 from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
 from tracker.openapi import SchemaPlugin
-from tracker.settings import Settings
+from tracker.settings import Settings, Switch
 
 
 def create_app(
@@ -35,9 +36,12 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_context(
-            settings, url=url, folder=folder, clock=clock or SystemClock(), files=files or SystemFiles()
-        ) as context:
+        async with (
+            open_context(
+                settings, url=url, folder=folder, clock=clock or SystemClock(), files=files or SystemFiles()
+            ) as context,
+            running_jobs(settings, url=url) if settings.jobs is Switch.ON else contextlib.nullcontext(),
+        ):
             app.state.context = context
             yield
 

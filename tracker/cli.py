@@ -1,5 +1,6 @@
 """The `tracker` command."""
 
+import asyncio
 import contextlib
 import http.client
 import logging
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from typing import Final
 
 import click
+import uvloop
 
+from tracker.background import follow_up_of, run_jobs_until_told
 from tracker.carts.commands import dead_letters
 from tracker.carts.journal.folders import claim_folder
 from tracker.clock import SLOTS
@@ -19,6 +22,7 @@ from tracker.db.database import database
 from tracker.db.engine import display_of
 from tracker.db.schema import check_schema, upgrade_schema
 from tracker.errors import ConfigurationError, TrackerError, UnavailableError
+from tracker.reservations.commands import reservations
 from tracker.settings import Settings, load_settings
 from tracker.supervisor import Supervisor
 from tracker.worker import BACKLOG, check_tls, run_worker
@@ -40,12 +44,14 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="tracker")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Track what shoppers put into their carts: answer at once, store in PostgreSQL.
 
     Settings come from the environment: DATABASE_URL names the PostgreSQL to use (without it, an
     embedded one runs in the data folder), TRACKER_DATA_DIR the data folder. The README lists all.
     """
+    context.obj = follow_up_of
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
@@ -77,6 +83,24 @@ def serve(host: str, port: int, workers: int) -> None:
 
 
 main.add_command(dead_letters)
+main.add_command(reservations)
+
+
+@main.command()
+def worker() -> None:
+    """Run the jobs alone, until Ctrl-C or SIGTERM.
+
+    For who wants to scale them apart from `tracker serve`, which then has TRACKER_JOBS=off.
+    """
+    settings = load_settings(os.environ)
+    if settings.reservation_url is None:
+        msg = "there are no jobs: TRACKER_RESERVATION_URL is not set"
+        raise ConfigurationError(msg)
+    with database(settings) as url:
+        check_schema(url)
+        click.echo("Tracker runs the jobs\n  stop     Ctrl-C")
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_jobs_until_told(settings, url=url))
 
 
 @main.command(hidden=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tracker.background import follow_up_of, reservations_of
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.delivery import Delivery
@@ -24,17 +24,14 @@ from tracker.carts.journal.recovery import Recovery, newest_payloads
 from tracker.carts.journal.stamps import load_stamp, save_stamp
 from tracker.carts.record import decode_record, encode_record
 from tracker.carts.replay import replay
-from tracker.carts.service import BatchWriter, CartService, keeps_journal
+from tracker.carts.service import BatchWriter, CartReader, CartService, keeps_journal
 from tracker.clock import Clock, Stamper
-from tracker.db.engine import create_engine
+from tracker.db.engine import create_engine, dispose
 from tracker.settings import Ack, Settings
 
 LAST_FLUSH_TIMEOUT_S: Final = 4.0
-"""For what is left when the process stops; with the requests in hand (3 s) a stop
-stays within 10 s, unless the disk hangs as well."""
-
-DISPOSE_TIMEOUT_S: Final = 1.0
-"""For the connections to say goodbye; a server that hangs is not waited for."""
+"""For what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
+stays within 12 s, unless the disk hangs as well."""
 
 WRITE_CONNECTIONS: Final = 2
 """Of the flusher and the recovery alone: a hundred readers must not keep them from writing."""
@@ -67,7 +64,8 @@ async def open_context(
     read_engine = create_engine(url, pool_size=READ_CONNECTIONS)
     aggregator = Aggregator(settings.buffer_max_mb * MIB)
     stamper = Stamper(clock, folder.number, last=await asyncio.to_thread(_last_stamp, files, folder.path))
-    delivery = Delivery(BatchWriter(write_engine).write, DeadLetters(folder.path))
+    writer = BatchWriter(write_engine, follow_up_of(settings))
+    delivery = Delivery(writer.write, DeadLetters(folder.path))
     recovery = Recovery(
         settings.data_dir,
         folder,
@@ -100,7 +98,7 @@ async def open_context(
         journal=journal,
         aggregator=aggregator,
         flusher=flusher,
-        engine=read_engine,
+        reader=CartReader(read_engine, reservations_of(settings)),
         ack=settings.ack,
         commit_timeout_s=settings.commit_timeout_s,
     )
@@ -117,7 +115,7 @@ async def open_context(
         if settings.ack is Ack.MEMORY:
             context.lost_items = len(aggregator)
         for engine in (write_engine, read_engine):
-            await _dispose(engine)
+            await dispose(engine)
 
 
 def _journal(
@@ -155,9 +153,3 @@ def _last_stamp(files: Files, folder: Path) -> int:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             in_journal = max(in_journal, decode_record(payload)[2].updated_stamp)
     return max(in_journal, load_stamp(files, folder))
-
-
-async def _dispose(engine: AsyncEngine) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DISPOSE_TIMEOUT_S):
-            await engine.dispose()

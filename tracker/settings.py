@@ -13,6 +13,7 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -35,6 +36,13 @@ class Ack(enum.Enum):
 
     COMMIT = "commit"
     """PostgreSQL has committed it. It survives the loss of this machine's disk."""
+
+
+class Switch(enum.Enum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +81,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 5.0
     """How long an answer waits for PostgreSQL at level `commit` before it is a 503, in seconds."""
 
+    reservation_url: str | None = None
+    """Where every item of a cart is reserved by a POST; None switches reservations off."""
+
+    reservation_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 120.0
+    """How long the service may take to answer, in seconds."""
+
+    reservation_concurrency: Annotated[int, Meta(ge=2, le=1000)] = 100
+    """Most calls in flight per process."""
+
+    reservation_attempts: Annotated[int, Meta(ge=1, le=1000)] = 8
+    """How often the service is asked for one reservation before that counts as failed."""
+
+    jobs: Switch = Switch.ON
+    """Whether `tracker serve` runs the jobs itself; off where `tracker worker` does."""
+
     trusted_proxies: str = "127.0.0.1"
     """Addresses or networks, by commas, whose X-Forwarded-Proto and -For are believed; `*` is all."""
 
@@ -100,10 +123,21 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
                 f"TRACKER_TRUSTED_PROXIES={settings.trusted_proxies!r} is not valid: {proxy!r} is no address or network"
             )
             raise ConfigurationError(msg)
+    if settings.reservation_url is not None and not _is_http_url(settings.reservation_url):
+        msg = f"TRACKER_RESERVATION_URL={settings.reservation_url!r} is not valid: expected http://host/path"
+        raise ConfigurationError(msg)
     if settings.ack is Ack.COMMIT and settings.flush_interval_ms >= settings.commit_timeout_s * 1000:
         msg = "TRACKER_COMMIT_TIMEOUT_S must be longer than TRACKER_FLUSH_INTERVAL_MS, or no item is confirmed in time"
         raise ConfigurationError(msg)
     return settings
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_network(text: str) -> bool:

@@ -26,8 +26,8 @@ BACKOFF_CAP_S: Final = 15.0
 HEALTHY_S: Final = 60.0
 """A worker that lived as long starts without delay when it dies."""
 
-STOP_TIMEOUT_S: Final = 12.0
-"""For the workers to stop in order, who take 10 s at most; then they are killed."""
+STOP_TIMEOUT_S: Final = 15.0
+"""For the workers to stop in order, who take 12 s at most; then they are killed."""
 
 IN_ORDER: Final = {0, 128 + signal.SIGTERM, -signal.SIGTERM}
 """Exit codes of a worker that has stopped in order; the others while it was still starting."""

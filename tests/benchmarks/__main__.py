@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tests.benchmarks import coalescing, flush_cost, latency, memory, throughput, visibility
+from tests.benchmarks import coalescing, flush_cost, jobs, latency, memory, throughput, visibility
 from tests.benchmarks.contestants import CONTESTANTS, JOURNAL
 from tests.benchmarks.errors import BenchmarkError, SetupError
 from tests.benchmarks.machine import cores_of_machine, describe, find_wrk, move_to
@@ -26,7 +26,7 @@ from tests.benchmarks.requests import ITEM_KNOWN, write_requests
 from tests.benchmarks.results import Results
 from tests.benchmarks.wrk import drive
 
-PARTS: Final = ("latency", "visibility", "coalescing", "flush", "memory", "soak")
+PARTS: Final = ("latency", "visibility", "coalescing", "flush", "jobs", "memory", "soak")
 NAMES: Final = (*(contestant.name for contestant in CONTESTANTS), *PARTS)
 
 
@@ -144,6 +144,8 @@ def _measure(plan: Plan, names: Sequence[str], site: Site, results: Results) -> 
                 results.coalescing = coalescing.measure(site, seconds=plan.seconds)
             case "flush":
                 results.flush_costs = flush_cost.measure(site, quick=plan.quick)
+            case "jobs":
+                results.jobs = jobs.measure(site, quick=plan.quick)
             case "memory":
                 results.rest = memory.at_rest(site)
             case _:

@@ -52,7 +52,7 @@ async def _measure(url: str, items: int) -> list[FlushCost]:
     writer = BatchWriter(engine)
     stamper = Stamper(SystemClock(), worker=0)
     try:
-        await writer.write(_batch(stamper, 10))  # connects and prepares
+        await writer.write(new_batch(stamper, 10))  # connects and prepares
         return [await _cost(writer, stamper, size, min(200, max(3, items // size))) for size in SIZES]
     finally:
         await engine.dispose()
@@ -63,7 +63,7 @@ async def _cost(writer: BatchWriter, stamper: Stamper, size: int, repeats: int) 
     again_us: list[float] = []
     cpu_s = 0.0
     for _ in range(repeats):
-        batch = _batch(stamper, size)
+        batch = new_batch(stamper, size)
         again = {key: _item(stamper) for key in batch}
         for times_us, part in ((new_us, batch), (again_us, again)):
             started_cpu_s, started_s = time.process_time(), time.perf_counter()
@@ -73,7 +73,8 @@ async def _cost(writer: BatchWriter, stamper: Stamper, size: int, repeats: int) 
     return FlushCost(size, spread(new_us), spread(again_us), cpu_s * 1e6 / (2 * repeats * size))
 
 
-def _batch(stamper: Stamper, size: int) -> Batch:
+def new_batch(stamper: Stamper, size: int) -> Batch:
+    """Return a batch of items that are not stored yet."""
     batch: Batch = {}
     while len(batch) < size:
         cart_id = new_cart_id()

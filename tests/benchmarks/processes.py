@@ -85,13 +85,12 @@ def running(contestant: Contestant, site: Site, *, env: dict[str, str] | None = 
         ports = {"port": free_port(), "redis": 0}
         if contestant.needs_redis:
             ports["redis"] = stack.enter_context(_redis(site, folder))
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
-        environ |= {name: value.format(**ports) for name, value in contestant.env}
-        environ |= {"DATABASE_URL": database_url, "TRACKER_DATA_DIR": str(folder), "PYTHONPATH": str(REPO)}
+        environ = {name: value.format(**ports) for name, value in contestant.env}
+        environ |= {"DATABASE_URL": database_url, "TRACKER_DATA_DIR": str(folder)}
         cores = {site.cores.server} | ({site.cores.second_worker} if contestant.two_cores else set())
         started = [
             stack.enter_context(
-                _process([part.format(**ports) for part in command], environ | (env or {}), folder, cores)
+                spawned([part.format(**ports) for part in command], environ | (env or {}), folder, cores)
             )
             for command in contestant.commands
         ]
@@ -103,9 +102,12 @@ def running(contestant: Contestant, site: Site, *, env: dict[str, str] | None = 
 
 
 @contextlib.contextmanager
-def _process(
+def spawned(
     command: Sequence[str], environ: dict[str, str], folder: Path, cores: set[int]
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command on some cores, in the environment of this process without Tracker's settings; end it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
+    environ = {**inherited, "PYTHONPATH": str(REPO), **environ}
     with (folder / "output.log").open("ab") as log:
         process = subprocess.Popen(command, env=environ, cwd=REPO, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     move_to(cores, process.pid)
@@ -134,10 +136,10 @@ def _redis(site: Site, folder: Path) -> Iterator[int]:
     port = free_port()
     program = shutil.which("redis-server") or "redis-server"
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with _process(command, dict(os.environ), folder, {site.cores.database}) as process:
+    with spawned(command, {}, folder, {site.cores.database}) as redis:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _listens(port):
-            _check_alive(process, folder, deadline)
+            _check_alive(redis, folder, deadline)
         yield port
 
 

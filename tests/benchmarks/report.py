@@ -12,6 +12,7 @@ def lines_of(results: Results) -> Iterator[str]:
     yield from _timings(results)
     yield from _storage(results)
     yield from _flushes(results)
+    yield from _jobs(results)
     yield from _memory(results)
     for left_out in results.left_out:
         yield f"Left out: {left_out}"
@@ -75,6 +76,17 @@ def _flushes(results: Results) -> Iterator[str]:
             f"  CPU {cost.cpu_us:6.1f}"
         )
     yield ""
+
+
+def _jobs(results: Results) -> Iterator[str]:
+    if found := results.jobs:
+        yield f"Reservations, {found.jobs:,} in the queue"
+        yield f"  a flush takes {found.reserved_us:.1f} µs per item with them, {found.plain_us:.1f} without"
+        yield (
+            f"  one worker works off {found.drained_per_second:,.0f} a second;"
+            f" {found.most_mib:.1f} MiB, with nothing to do {found.idle_mib:.1f}"
+        )
+        yield ""
 
 
 def _memory(results: Results) -> Iterator[str]:

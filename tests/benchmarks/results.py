@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from tests.benchmarks.coalescing import Coalescing
 from tests.benchmarks.flush_cost import FlushCost
+from tests.benchmarks.jobs import Jobs
 from tests.benchmarks.latency import Timing
 from tests.benchmarks.machine import Cores, Machine
 from tests.benchmarks.memory import Rest, Soak
@@ -27,6 +28,7 @@ class Results(Struct):
     visible: Visible | None = None
     coalescing: Coalescing | None = None
     flush_costs: list[FlushCost] = field(default_factory=list)
+    jobs: Jobs | None = None
     rest: Rest | None = None
     soak: Soak | None = None
     left_out: list[str] = field(default_factory=list)

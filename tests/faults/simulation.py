@@ -216,7 +216,7 @@ def simulated(**limits: Any) -> Iterator[FakePostgres]:  # noqa: ANN401  # those
         patch.setattr(f"{journal}.ThreadPoolExecutor", SimulatedThread)
         patch.setattr(f"{journal}.time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
         patch.setattr("tracker.context.Limits", lambda **given: Limits(**(given | limits)))
-        patch.setattr("tracker.context.BatchWriter", lambda _: postgres)
+        patch.setattr("tracker.context.BatchWriter", lambda *_: postgres)
         yield postgres
 
 

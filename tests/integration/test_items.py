@@ -75,7 +75,8 @@ def test_a_cart_is_shown_in_the_order_in_which_items_were_first_added(tracker: T
     answer = tracker.client.get(path, headers=cookie(cart_id)).json()
     assert answer["cart_id"] == cart_id
     assert [(item["product_id"], item["quantity"]) for item in answer["items"]] == [("c", 1), ("a", 2), ("b", 1)]
-    assert set(answer["items"][0]) == {"product_id", "name", "price", "quantity", "updated_at"}
+    shown = {"product_id", "name", "price", "quantity", "updated_at", "reservation_id", "reservation_status"}
+    assert set(answer["items"][0]) == shown
     assert answer["items"][1]["updated_at"] > answer["items"][2]["updated_at"]
 
 

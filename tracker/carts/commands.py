@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import click
@@ -10,12 +10,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.carts.dead_letters import DeadLetter, DeadLetters
 from tracker.carts.journal.folders import worker_folders
-from tracker.carts.service import BatchWriter
+from tracker.carts.service import BatchWriter, FollowUp
 from tracker.db.database import database
 from tracker.db.engine import create_engine
 from tracker.db.failures import Failure, failure_of
 from tracker.errors import DatabaseUnavailableError
-from tracker.settings import load_settings
+from tracker.settings import Settings, load_settings
 
 
 @click.group("dead-letters")
@@ -35,22 +35,23 @@ def list_() -> None:
 
 
 @dead_letters.command()
-def retry() -> None:
+@click.pass_obj
+def retry(follow_up_of: Callable[[Settings], FollowUp | None]) -> None:
     """Send every dead letter again; what is refused once more stays one."""
     settings = load_settings(os.environ)
     stored = refused = 0
     with database(settings) as url:
         for folder in worker_folders(settings.data_dir):
-            done = asyncio.run(_retry_folder(url, folder))
+            done = asyncio.run(_retry_folder(url, folder, follow_up_of(settings)))
             stored += done[0]
             refused += done[1]
     click.echo(f"{stored} stored, {refused} refused again")
 
 
-async def _retry_folder(url: str, folder: Path) -> tuple[int, int]:
+async def _retry_folder(url: str, folder: Path, follow_up: FollowUp | None) -> tuple[int, int]:
     letters = DeadLetters(folder)
     engine = create_engine(url)
-    writer = BatchWriter(engine)
+    writer = BatchWriter(engine, follow_up)
     stored = refused = 0
     try:
         with letters.taken() as taken:

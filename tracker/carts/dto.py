@@ -29,6 +29,7 @@ from tracker.carts.domain import (
     check_name,
 )
 from tracker.errors import InvalidInputError, UnsupportedMediaTypeError
+from tracker.reservations.domain import SHOWN
 
 JSON_MEDIA_TYPES: Final = frozenset({"", "application/json", "text/plain"})
 """What JSON arrives as: text/plain is what sendBeacon and fetch send of themselves, and what needs
@@ -139,6 +140,8 @@ class ItemOut(Struct):
     price: Annotated[int | None, Meta(description="Cents.")]
     quantity: int
     updated_at: datetime
+    reservation_id: Annotated[int | str | None, Meta(description="As the service gave it; null until it is granted.")]
+    reservation_status: Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in SHOWN]})]
 
 
 class CartOut(Struct):

@@ -24,6 +24,7 @@ from tracker.carts.service import CartService
 from tracker.clock import stamp_time
 from tracker.errors import UnconfirmedError
 from tracker.http import AnyRequest, Problem, problem_spec, unavailable
+from tracker.reservations.domain import Reservation
 
 ITEMS_PATHS: Final = ["/items", "/api/v1/items"]
 
@@ -135,16 +136,18 @@ async def list_items(
     if found is None:
         return CartOut(cart_id=None, items=[])
     items = await carts.items_of(found)
-    return CartOut(cart_id=found, items=[_shown(external_id, item) for external_id, item in items.items()])
+    return CartOut(cart_id=found, items=[_shown(external_id, *shown) for external_id, shown in items.items()])
 
 
-def _shown(external_id: str, item: Item) -> ItemOut:
+def _shown(external_id: str, item: Item, reservation: Reservation) -> ItemOut:
     return ItemOut(
         product_id=external_id,
         name=item.name,
         price=item.value,
         quantity=item.effective_quantity,
         updated_at=stamp_time(item.updated_stamp),
+        reservation_id=reservation.reservation_id,
+        reservation_status=reservation.status.value,
     )
 
 

@@ -5,11 +5,11 @@ Nothing on the accepting side waits for PostgreSQL, unless the acknowledgement l
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.carts import store
 from tracker.carts.aggregator import Aggregator
@@ -17,13 +17,42 @@ from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.flusher import Flusher
 from tracker.carts.journal.protocol import Journal
 from tracker.carts.record import encode_record
+from tracker.carts.store import Written
 from tracker.clock import Stamper
 from tracker.confirmation import Confirmation
+from tracker.db.failures import FollowUpError
 from tracker.errors import DatabaseUnavailableError, UnconfirmedError
+from tracker.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.settings import Ack
+
+FollowUp = Callable[[AsyncConnection, Sequence[Written]], Awaitable[None]]
+"""Writes what follows from written items, in their transaction."""
+
+ReservationsOf = Callable[[AsyncConnection, CartId], Awaitable[dict[str, Reservation]]]
+"""Reads the reservations of a cart by external id."""
 
 READ_TIMEOUT_S: Final = 5.0
 """For the whole of a read, the wait for a connection included; then the reader gets a 503."""
+
+
+class CartReader:
+    """Reads what is stored of a cart."""
+
+    def __init__(self, engine: AsyncEngine, reservations_of: ReservationsOf | None = None) -> None:
+        """Read by the connections of `engine`; without `reservations_of` reservations are switched off."""
+        self._engine = engine
+        self._reservations_of = reservations_of
+
+    @property
+    def reserves(self) -> bool:
+        """Whether items are reserved."""
+        return self._reservations_of is not None
+
+    async def read(self, cart_id: CartId) -> tuple[dict[str, Item], dict[str, Reservation]]:
+        """Return the items of a cart, removed ones included, and their reservations, by external id."""
+        async with self._engine.connect() as connection:
+            items = await store.read_items(connection, cart_id)
+            return items, await self._reservations_of(connection, cart_id) if self._reservations_of else {}
 
 
 class CartService:
@@ -36,7 +65,7 @@ class CartService:
         journal: Journal,
         aggregator: Aggregator,
         flusher: Flusher,
-        engine: AsyncEngine,
+        reader: CartReader,
         ack: Ack,
         commit_timeout_s: float,
     ) -> None:
@@ -44,7 +73,7 @@ class CartService:
         self._journal = journal
         self._aggregator = aggregator
         self._flusher = flusher
-        self._engine = engine
+        self._reader = reader
         self._ack = ack
         self._keeps_journal = keeps_journal(ack)
         self._confirms = ack in {Ack.FSYNC, Ack.COMMIT}
@@ -86,17 +115,17 @@ class CartService:
             if reason is not None:
                 raise UnconfirmedError(cart_id, reason)
 
-    async def items_of(self, cart_id: CartId) -> dict[str, Item]:
+    async def items_of(self, cart_id: CartId) -> dict[str, tuple[Item, Reservation]]:
         """Return the items in a cart by external id, first added first, without the removed ones.
 
         Raises DatabaseUnavailableError when PostgreSQL does not answer in time.
         """
         try:
-            async with self._read_timeout(), self._engine.connect() as connection:
+            async with self._read_timeout():
                 # What waits is looked at before what is stored: an item that is committed in between is
                 # then seen twice, which merging ignores; the other way round it could be missed.
                 waiting = self._aggregator.of_cart(cart_id)
-                found = await store.read_items(connection, cart_id)
+                found, reserved = await self._reader.read(cart_id)
         except (OSError, SQLAlchemyError) as error:  # TimeoutError is an OSError
             msg = "the database does not answer; the cart cannot be shown now"
             raise DatabaseUnavailableError(msg) from error
@@ -106,7 +135,13 @@ class CartService:
             else:
                 found[external_id] = item
         in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
-        return {external_id: item for external_id, item in in_order if item.effective_quantity > 0}
+        unknown = dict.fromkeys(waiting, PENDING if self._reader.reserves else NONE)
+        asked = {external_id: one for external_id, one in reserved.items() if one.status in SHOWN}
+        return {
+            external_id: (item, asked.get(external_id) or unknown.get(external_id, NONE))
+            for external_id, item in in_order
+            if item.effective_quantity > 0
+        }
 
     @contextlib.asynccontextmanager
     async def _read_timeout(self) -> AsyncIterator[None]:
@@ -144,15 +179,25 @@ def keeps_journal(ack: Ack) -> bool:
 class BatchWriter:
     """Writes batches, each in one transaction."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Write by the connections of `engine`.
+    def __init__(self, engine: AsyncEngine, follow_up: FollowUp | None = None) -> None:
+        """Write by the connections of `engine`; `follow_up` is called in the transaction, with what has changed.
 
-        The one statement is a transaction by itself. Without BEGIN and COMMIT around it a batch of 100 takes
+        Without it the one statement is a transaction by itself: without BEGIN and COMMIT around it a batch of 100 takes
         0.3 ms of the event loop instead of 0.45, and one exchange with PostgreSQL instead of three.
         """
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._follow_up = follow_up
 
     async def write(self, batch: Batch) -> None:
         """Write `batch`, or raise; what a raise leaves stored is unknown."""
-        async with self._engine.connect() as connection:
-            await store.write_items(connection, batch)
+        if self._follow_up is None:
+            async with self._autocommit.connect() as connection:
+                await store.write_items(connection, batch)
+        else:
+            async with self._engine.begin() as connection:
+                if written := await store.write_and_return_items(connection, batch):
+                    try:
+                        await self._follow_up(connection, written)
+                    except SQLAlchemyError as error:
+                        raise FollowUpError(str(error)) from error

@@ -30,6 +30,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tracker.carts.domain import DEFAULT_QUANTITY, Batch, CartId, Item
 from tracker.carts.tables import carts, items
 
+Written = tuple[CartId, str, int]
+"""Cart, item and the quantity that is stored."""
+
 _REGISTERS: Final = ("name", "value", "quantity")
 """The fields with a stamp of their own, in the column `<field>_stamp`."""
 
@@ -78,6 +81,8 @@ def _upsert_statement() -> Insert:
 
 _UPSERT: Final = _upsert_statement()
 
+_UPSERT_RETURNING: Final = _UPSERT.returning(items.c.cart_id, items.c.external_id, items.c.quantity)
+
 _CART: Final = select(items.c.external_id, *(items.c[field] for field in Item.__struct_fields__)).where(
     items.c.cart_id == bindparam("cart_id", type_=Uuid(as_uuid=False))
 )
@@ -85,21 +90,28 @@ _CART: Final = select(items.c.external_id, *(items.c[field] for field in Item.__
 
 async def write_items(connection: AsyncConnection, batch: Batch) -> None:
     """Merge every item of `batch` into what is stored, creating its carts."""
+    await connection.execute(_UPSERT, _parameters(batch))
+
+
+async def write_and_return_items(connection: AsyncConnection, batch: Batch) -> list[Written]:
+    """Do what `write_items` does; return what has changed, as it is stored now."""
+    rows = await connection.execute(_UPSERT_RETURNING, _parameters(batch))
+    return [(cart_id, external_id, quantity) for cart_id, external_id, quantity in rows]
+
+
+def _parameters(batch: Batch) -> dict[str, list[Any]]:
     merged = batch.values()
-    await connection.execute(
-        _UPSERT,
-        {
-            "cart_id": [cart_id for cart_id, _ in batch],
-            "external_id": [external_id for _, external_id in batch],
-            "added_stamp": [item.added_stamp for item in merged],
-            "name": [item.name for item in merged],
-            "name_stamp": [item.name_stamp for item in merged],
-            "value": [item.value for item in merged],
-            "value_stamp": [item.value_stamp for item in merged],
-            "quantity": [DEFAULT_QUANTITY if item.quantity is None else item.quantity for item in merged],
-            "quantity_stamp": [item.quantity_stamp for item in merged],
-        },
-    )
+    return {
+        "cart_id": [cart_id for cart_id, _ in batch],
+        "external_id": [external_id for _, external_id in batch],
+        "added_stamp": [item.added_stamp for item in merged],
+        "name": [item.name for item in merged],
+        "name_stamp": [item.name_stamp for item in merged],
+        "value": [item.value for item in merged],
+        "value_stamp": [item.value_stamp for item in merged],
+        "quantity": [DEFAULT_QUANTITY if item.quantity is None else item.quantity for item in merged],
+        "quantity_stamp": [item.quantity_stamp for item in merged],
+    }
 
 
 async def read_items(connection: AsyncConnection, cart_id: CartId) -> dict[str, Item]:

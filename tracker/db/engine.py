@@ -4,6 +4,8 @@ asyncpg reads the URL itself, so that it means what it means to libpq (`sslmode`
 `host`, `PGPASSWORD`, `~/.pgpass`); SQLAlchemy's own URL parser would hand `sslmode` on and fail.
 """
 
+import asyncio
+import contextlib
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -22,6 +24,9 @@ STATEMENT_TIMEOUT_S: Final = 30.0
 COMMAND_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + 5
 """The same on this side, for a server that no longer answers at all; later, so that the server's
 own word comes first."""
+
+DISPOSE_TIMEOUT_S: Final = 1.0
+"""For the connections to say goodbye; a server that hangs is not waited for."""
 
 POOL_TIMEOUT_S: Final = 5.0
 """To get a connection from the pool; a reader waits no longer than this before it gets a 503."""
@@ -46,6 +51,13 @@ def display_of(url: str) -> str:
     place = parts.netloc.rpartition("@")[2] or query.get("host", "")
     user = unquote(parts.username or query.get("user", ""))
     return f"{parts.scheme}://{user}{'@' if user else ''}{place}{parts.path}"
+
+
+async def dispose(engine: AsyncEngine) -> None:
+    """Let go of the connections of an engine; a server that hangs is not waited for."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISPOSE_TIMEOUT_S):
+            await engine.dispose()
 
 
 def create_engine(url: str, *, pool_size: int = 1, command_timeout_s: float | None = COMMAND_TIMEOUT_S) -> AsyncEngine:

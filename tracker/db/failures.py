@@ -30,6 +30,10 @@ _BROKEN: Final = ("42", "28", "3D000", "3F000")
 """Syntax and access rules, authentication, no such database, no such schema."""
 
 
+class FollowUpError(Exception):
+    """What follows from a batch cannot be written; its cause says why. The batch itself may be good."""
+
+
 def failure_of(error: Exception) -> Failure:
     """Return what `error`, raised by a write, asks for.
 
@@ -37,6 +41,9 @@ def failure_of(error: Exception) -> Failure:
     SQLSTATE. What asyncpg or Python refuse to encode (a lone surrogate, an integer beyond 64 bits)
     never reached PostgreSQL and is BAD_DATA.
     """
+    if isinstance(error, FollowUpError) and isinstance(error.__cause__, Exception):
+        found = failure_of(error.__cause__)
+        return Failure.BROKEN if found is Failure.BAD_DATA else found
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, (UnicodeError, OverflowError)) or (

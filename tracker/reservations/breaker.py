@@ -1,0 +1,67 @@
+"""Keeps a service that is down from being hammered: after many failures in a row nobody calls for a while.
+
+Then one call is let through. Its success lets all go on; its failure makes the next pause longer. Who has
+to wait waits here: it holds its place, and the queue is left alone.
+"""
+
+import asyncio
+import random
+import time
+from typing import Any, Final
+
+FAILURES: Final = 20
+"""In a row; a service that fails every other call gets there once in a million."""
+
+PAUSE_BASE_S: Final = 0.5
+PAUSE_CAP_S: Final = 30.0
+"""Longest pause: what a service that has recovered waits for at worst."""
+
+
+class Breaker:
+    """Shared by all calls of one service in this process."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._pauses = 0
+        self._open_until_s = 0.0
+        self._trial: asyncio.Task[Any] | None = None
+        self._trial_ended = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls have to wait."""
+        return self._failures >= FAILURES
+
+    async def wait(self) -> None:
+        """Return when this task may make a call; it says how that went, if it did, and `leave`s."""
+        while self.is_open:
+            if self._trial is not None:
+                await self._trial_ended.wait()
+            elif (left_s := self._open_until_s - time.monotonic()) > 0:
+                await asyncio.sleep(left_s)
+            else:
+                self._trial = asyncio.current_task()
+                self._trial_ended.clear()
+                return
+
+    def succeeded(self) -> None:
+        """Say that the service answers."""
+        self._failures = self._pauses = 0
+
+    def failed(self) -> None:
+        """Say that it does not."""
+        self._failures += 1
+        if self._failures == FAILURES or (self.is_open and self._is_trial):
+            longest_s = min(PAUSE_CAP_S, PAUSE_BASE_S * 2 ** min(self._pauses, 10))
+            self._open_until_s = time.monotonic() + random.uniform(longest_s / 2, longest_s)  # noqa: S311  # not a secret
+            self._pauses += 1
+
+    def leave(self) -> None:
+        """Say that this task makes no call any more."""
+        if self._is_trial:
+            self._trial = None
+            self._trial_ended.set()
+
+    @property
+    def _is_trial(self) -> bool:
+        return self._trial is not None and self._trial is asyncio.current_task()

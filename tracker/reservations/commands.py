@@ -1,0 +1,69 @@
+"""`tracker reservations`: look at what could not be reserved, and have it asked for again."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from tracker.db.database import database
+from tracker.db.engine import create_engine
+from tracker.reservations import store
+from tracker.reservations.domain import Status
+from tracker.settings import load_settings
+
+_STORED: Final = [status.value for status in Status if status is not Status.NONE]
+
+
+@click.group()
+def reservations() -> None:
+    """Show reservations, or ask for failed ones again."""
+
+
+@reservations.command("list")
+@click.option("--status", type=click.Choice(_STORED), default=Status.FAILED.value, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
+def list_(status: str, limit: int) -> None:
+    """Show reservations, those that changed last first."""
+    with database(load_settings(os.environ)) as url:
+        rows = asyncio.run(_rows(url, Status(status), limit))
+    for row in rows:
+        click.echo(_shown(row))
+    click.echo(f"{len(rows)} reservations", err=True)
+
+
+@reservations.command()
+def retry() -> None:
+    """Ask for every failed reservation again."""
+    with database(load_settings(os.environ)) as url:
+        count = asyncio.run(_retry(url))
+    click.echo(f"{count} reservations are asked for again")
+
+
+async def _rows(url: str, status: Status, limit: int) -> Sequence[Any]:
+    engine = create_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return await store.with_status(connection, status, limit)
+    finally:
+        await engine.dispose()
+
+
+async def _retry(url: str) -> int:
+    from tracker.reservations.service import retry_failed  # noqa: PLC0415  # spares every other command pgqueuer
+
+    engine = create_engine(url)
+    try:
+        return await retry_failed(engine)
+    finally:
+        await engine.dispose()
+
+
+def _shown(row: Any) -> str:  # noqa: ANN401  # SQLAlchemy's rows have no type of their own
+    given = "" if row.reservation_id is None else f"  id {row.reservation_id!r}"
+    error = "" if row.error is None else f"\n    {row.error}"
+    return (
+        f"{row.updated_at:%Y-%m-%dT%H:%M:%SZ}  cart {row.cart_id}  item {row.external_id!r}  quantity {row.quantity}"
+        f"  {row.status} after {row.attempts} attempts{given}{error}"
+    )

@@ -1,0 +1,65 @@
+"""What a reservation is, and when to ask again for one."""
+
+import enum
+import random
+from typing import Annotated, Final, NewType
+
+from msgspec import Meta, Struct
+
+BACKOFF_BASE_S: Final = 1.0
+BACKOFF_CAP_S: Final = 300.0
+"""Longest wait between two attempts, unless the service asks for more."""
+
+RETRY_AFTER_CAP_S: Final = 3600.0
+"""Longest wait that the service may ask for."""
+
+ReservationKey = NewType("ReservationKey", str)
+"""A UUID: names one reservation to the service, the same for each attempt (its Idempotency-Key)."""
+
+ReservationId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[str, Meta(min_length=1, max_length=255)]
+"""What the service calls a reservation: shown as it gave it."""
+
+
+class Status(enum.Enum):
+    """How far the reservation of an item is."""
+
+    NONE = "none"
+    """Reservations are switched off, or were when the item was last written."""
+
+    PENDING = "pending"
+    RESERVED = "reserved"
+    FAILED = "failed"
+    """The service has refused it, or was asked as often as it may be."""
+
+    CANCELED = "canceled"
+    """The item was removed from the cart; it is not shown."""
+
+
+class Reservation(Struct, frozen=True):
+    """The reservation of an item, as a reader sees it."""
+
+    status: Status
+    reservation_id: int | str | None = None
+
+
+SHOWN: Final = (Status.NONE, Status.PENDING, Status.RESERVED, Status.FAILED)
+"""What a reader may see: an item that is put back into the cart is pending at once."""
+
+NONE: Final = Reservation(Status.NONE)
+PENDING: Final = Reservation(Status.PENDING)
+
+
+class Attempt(Struct, frozen=True):
+    """What to ask the service for."""
+
+    key: ReservationKey
+    external_id: str
+    quantity: int
+    number: int
+    """Which attempt this is, from 1 on."""
+
+
+def backoff_s(attempt: int, retry_after_s: float) -> float:
+    """Return for how long to wait after a failed attempt: full jitter, but never less than the service asks for."""
+    longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempt, 16))
+    return min(RETRY_AFTER_CAP_S, retry_after_s) + random.uniform(0, longest_s)  # noqa: S311  # not a secret

@@ -26,6 +26,16 @@ PORT: Final = 9100
 FIRST_ID: Final = 1234
 
 
+_ODD: Final = {
+    "no-id": b'{"reserved": true}',
+    "wrong-type": b'{"reservation_id": [1]}',
+    "nul": b'{"reservation_id": "a\\u0000"}',
+    "nested": b'{"a": ' + b"[" * 50_000,
+    "html": b"<html>" + b"x" * 10_000_000,
+}
+"""Answers that say nothing, by name."""
+
+
 class Behavior(Struct):
     """How the service answers."""
 
@@ -39,7 +49,7 @@ class Behavior(Struct):
     retry_after: int | None = None
     """Seconds, sent with a failure."""
 
-    answer: Literal["number", "text", "no-id", "wrong-type", "html", "redirect"] = "number"
+    answer: Literal["number", "text", "no-id", "wrong-type", "nul", "nested", "html", "redirect"] = "number"
 
 
 class Asked(Struct):
@@ -107,19 +117,13 @@ class ReservationService:
         if key not in self._ids:
             self._ids[key] = next(self._numbers)
         number = self._ids[key]
-        match behavior.answer:
-            case "number" | "text":
-                self._granted[key] += 1
-                given: object = number if behavior.answer == "number" else f"R-{number}"
-                return 200, [], msgspec.json.encode({"reservation_id": given})
-            case "no-id":
-                return 200, [], b'{"reserved": true}'
-            case "wrong-type":
-                return 200, [], b'{"reservation_id": [1]}'
-            case "html":
-                return 200, [], b"<html>" + b"x" * 10_000_000
-            case "redirect":
-                return 307, [(b"location", b"/elsewhere")], b""
+        if behavior.answer == "redirect":
+            return 307, [(b"location", b"/elsewhere")], b""
+        if behavior.answer in _ODD:
+            return 200, [], _ODD[behavior.answer]
+        self._granted[key] += 1
+        given: object = number if behavior.answer == "number" else f"R-{number}"
+        return 200, [], msgspec.json.encode({"reservation_id": given})
 
 
 async def _read(receive: Receive) -> bytes:

@@ -106,12 +106,12 @@ class Outage:
 
 
 @contextlib.contextmanager
-def locked_table(database: Database) -> Iterator[None]:
-    """Hold the strongest lock on the items as long as the block runs."""
+def locked_table(database: Database, table: str = "items") -> Iterator[None]:
+    """Hold the strongest lock on a table as long as the block runs."""
     loop = asyncio.new_event_loop()
     connection = loop.run_until_complete(asyncpg.connect(database.url))
     try:
-        loop.run_until_complete(connection.execute("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE"))
+        loop.run_until_complete(connection.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
         yield
     finally:
         loop.run_until_complete(connection.close())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker, Tracker, cart_of, cookie
-from tests.faults.outages import OwnPostgres
+from tests.faults.outages import OwnPostgres, locked_table
 from tests.reservations import Service, free_port, jobs, reservation_service, statuses, wait_until, worker
 from tracker.db.schema import upgrade_schema
 from tracker.jobs.runner import HELD_FOR_S
@@ -118,6 +118,23 @@ def test_a_stop_puts_calls_in_hand_back_into_the_queue(
         assert set(service.calls().called.values()) == {2}
 
 
+def test_a_stop_while_postgresql_hangs_loses_no_job(
+    start_tracker: StartTracker, database: Database, tmp_path: Path
+) -> None:
+    with reservation_service(delay_s=60) as service:
+        env = env_of(database, service.url)
+        add(start_tracker(env=env | {"TRACKER_JOBS": "off"}), 20)
+        with worker(env, tmp_path) as process:
+            wait_until(lambda: len(service.calls().called) == 20)
+            with locked_table(database, "reservations"):
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(15) == 0
+        assert jobs(database) == 20
+        service.behave()
+        with worker(env, tmp_path):
+            wait_until(lambda: all_reserved(database, 20), HELD_FOR_S + SOON_S)
+
+
 def test_a_service_that_is_down_is_left_in_peace_and_found_again(
     start_tracker: StartTracker, database: Database
 ) -> None:
@@ -130,6 +147,7 @@ def test_a_service_that_is_down_is_left_in_peace_and_found_again(
     with reservation_service(port) as service:
         wait_until(lambda: all_reserved(database, 300), 2 * SOON_S)
         assert called_once_each(service, 300)
+    assert database.fetch("SELECT max(attempts) AS most FROM reservations") == [{"most": 1}], "nobody was asked before"
 
 
 def test_a_restart_of_postgresql_costs_no_reservation(start_tracker: StartTracker, tmp_path: Path) -> None:

@@ -132,6 +132,28 @@ def test_an_item_put_back_into_the_cart_is_reserved_again(reserving: Tracker, da
     wait_until(lambda: only_item(reserving, cart_id)["reservation_id"] not in {None, first})
 
 
+def test_a_job_that_the_queue_has_put_aside_is_put_back(
+    start_tracker: StartTracker, database: Database, service: Service, tmp_path: Path
+) -> None:
+    env = {"DATABASE_URL": database.url, "TRACKER_RESERVATION_URL": service.url}
+    start_tracker(env=env | {"TRACKER_JOBS": "off"}).post_items({"product_id": "a"})
+    wait_until(lambda: jobs(database) == 1)
+    database.fetch("UPDATE pgqueuer SET status = 'failed'")
+    with worker(env, tmp_path):
+        wait_until(lambda: statuses(database) == {"a": "reserved"})
+
+
+def test_what_fails_again_while_it_is_retried_is_not_chased(database: Database) -> None:
+    insert = "INSERT INTO reservations (cart_id, external_id, quantity, key, status, updated_at)"
+    row = "gen_random_uuid(), n::text, 1, gen_random_uuid(), 'failed', now()"
+    database.fetch(f"{insert} SELECT {row} FROM generate_series(1, 5) n")
+    database.fetch(f"{insert} SELECT {row} + interval '1 h' FROM (VALUES ('later')) later (n)")
+    done = run_tracker("reservations", "retry", env={"DATABASE_URL": database.url})
+    assert done.stdout == "5 reservations are asked for again\n"
+    assert jobs(database) == 5
+    assert statuses(database)["later"] == "failed"
+
+
 def test_the_log_of_the_queue_does_not_grow_for_ever(database: Database, service: Service, tmp_path: Path) -> None:
     columns, values = (
         "created, job_id, status, priority, entrypoint",
@@ -147,6 +169,8 @@ def test_the_log_of_the_queue_does_not_grow_for_ever(database: Database, service
     [
         ({"answer": "no-id"}, "missing required field `reservation_id`"),
         ({"answer": "wrong-type"}, "reservation_id"),
+        ({"answer": "nul"}, "NUL"),
+        ({"answer": "nested"}, "cannot be used"),
         ({"answer": "html"}, "larger than 65536 bytes"),
         ({"answer": "redirect"}, "307"),
         ({"fail_rate": 1.0, "fail_status": 503}, "503"),

@@ -49,7 +49,10 @@ async def enqueue(connection: AsyncConnection, name: str, payloads: Sequence[byt
 
 
 class _InTransaction(Driver):
-    """A driver of pgqueuer that runs its statements through SQLAlchemy."""
+    """A driver of pgqueuer that runs its statements through SQLAlchemy.
+
+    Enqueueing calls `fetch` alone; listening and notifying are refused, as a transaction has no use for them.
+    """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection

@@ -19,12 +19,13 @@ from litestar.params import JSONBody, QueryParameter, SkipValidation
 
 from tracker.carts.cookie import MAX_AGE_S, cart_id_of_cookie, set_cookie_header
 from tracker.carts.domain import CartId, Item, new_cart_id, parse_cart_id
-from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn, StrictJSON
+from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
 from tracker.carts.service import CartService
 from tracker.clock import stamp_time
 from tracker.errors import UnconfirmedError
 from tracker.http import AnyRequest, Problem, problem_spec, unavailable
 from tracker.reservations.domain import Reservation
+from tracker.strict_json import StrictJSON
 
 ITEMS_PATHS: Final = ["/items", "/api/v1/items"]
 

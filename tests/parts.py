@@ -16,7 +16,9 @@ from tracker.carts.flusher import Flusher
 from tracker.carts.journal.protocol import NoJournal
 from tracker.carts.service import CartReader, CartService
 from tracker.clock import Stamper, SystemClock
+from tracker.db.requests import RequestDatabase
 from tracker.settings import Ack
+from tracker.waits import Waits
 
 
 async def write_nothing(batch: Batch) -> None:
@@ -45,7 +47,7 @@ def new_service(aggregator: Aggregator, flusher: Flusher, engine: AsyncEngine) -
         journal=NoJournal(),
         aggregator=aggregator,
         flusher=flusher,
-        reader=CartReader(engine),
+        reader=CartReader(RequestDatabase(engine, Waits())),
         ack=Ack.MEMORY,
         commit_timeout_s=5,
     )

@@ -27,7 +27,9 @@ from tracker.carts.replay import replay
 from tracker.carts.service import BatchWriter, CartReader, CartService, keeps_journal
 from tracker.clock import Clock, Stamper
 from tracker.db.engine import create_engine, dispose
+from tracker.db.requests import RequestDatabase
 from tracker.settings import Ack, Settings
+from tracker.waits import Waits
 
 LAST_FLUSH_TIMEOUT_S: Final = 4.0
 """For what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
@@ -36,7 +38,7 @@ stays within 12 s, unless the disk hangs as well."""
 WRITE_CONNECTIONS: Final = 2
 """Of the flusher and the recovery alone: a hundred readers must not keep them from writing."""
 
-READ_CONNECTIONS: Final = 4
+REQUEST_CONNECTIONS: Final = 4
 
 MIB: Final = 1024 * 1024
 
@@ -51,8 +53,14 @@ class Context:
     """The parts of a running process."""
 
     carts: CartService
+    waits: Waits
     lost_items: int = 0
     """Once it has ended: how many items were accepted and are stored nowhere."""
+
+    def stop_waiting(self) -> None:
+        """Answer everybody who waits that it did not come in time: the process is about to end."""
+        self.carts.stop_waiting()
+        self.waits.end()
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +69,9 @@ async def open_context(
 ) -> AsyncIterator[Context]:
     """Build the parts for the database at `url` and a worker's `folder`, and stop them at the end."""
     write_engine = create_engine(url, pool_size=WRITE_CONNECTIONS)
-    read_engine = create_engine(url, pool_size=READ_CONNECTIONS)
+    request_engine = create_engine(url, pool_size=REQUEST_CONNECTIONS)
+    waits = Waits()
+    database = RequestDatabase(request_engine, waits)
     aggregator = Aggregator(settings.buffer_max_mb * MIB)
     stamper = Stamper(clock, folder.number, last=await asyncio.to_thread(_last_stamp, files, folder.path))
     writer = BatchWriter(write_engine, follow_up_of(settings))
@@ -98,11 +108,11 @@ async def open_context(
         journal=journal,
         aggregator=aggregator,
         flusher=flusher,
-        reader=CartReader(read_engine, reservations_of(settings)),
+        reader=CartReader(database, reservations_of(settings)),
         ack=settings.ack,
         commit_timeout_s=settings.commit_timeout_s,
     )
-    context = Context(carts)
+    context = Context(carts, waits)
     recovery.start()
     await journal.start()
     flusher.start()
@@ -114,7 +124,7 @@ async def open_context(
         await journal.close()
         if settings.ack is Ack.MEMORY:
             context.lost_items = len(aggregator)
-        for engine in (write_engine, read_engine):
+        for engine in (write_engine, request_engine):
             await dispose(engine)
 
 

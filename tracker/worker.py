@@ -17,7 +17,7 @@ from litestar import Litestar
 from tracker.app import create_app
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.journal.folders import claim_folder
-from tracker.carts.service import CartService
+from tracker.context import Context
 from tracker.errors import ConfigurationError, LostItemsError
 from tracker.protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, Protocol, abort_stuck, close_overdue
 from tracker.settings import Settings
@@ -125,7 +125,7 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
         config = uvicorn.Config(
             app,
             loop="tracker.worker:Loop",
-            http=partial(Protocol, lane=FastLane(lambda: _carts_of(app))),  # type: ignore[arg-type]  # called, no more
+            http=partial(Protocol, lane=FastLane(lambda: _context_of(app).carts)),  # type: ignore[arg-type]  # called, no more
             ws="none",
             lifespan="on",
             access_log=False,
@@ -139,7 +139,7 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
             ssl_keyfile=settings.tls_key,
             timeout_graceful_shutdown=REQUESTS_IN_HAND_TIMEOUT_S,
         )
-        Server(config, stop_waiting=lambda: _carts_of(app).stop_waiting()).run(sockets=[listener])
+        Server(config, stop_waiting=lambda: _context_of(app).stop_waiting()).run(sockets=[listener])
         context = app.state.get("context")
         if context is not None and context.lost_items:
             msg = f"stopped with {context.lost_items} items that PostgreSQL did not take in time; they are lost"
@@ -156,7 +156,7 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _carts_of(app: Litestar) -> CartService:
-    """Return the service of an application that has started."""
-    carts: CartService = app.state.context.carts
-    return carts
+def _context_of(app: Litestar) -> Context:
+    """Return the context of an application that has started."""
+    context: Context = app.state.context
+    return context

@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.conftest import Database
 from tests.parts import new_flusher, new_service, transaction
-from tracker.carts import service, store
+from tracker.carts import store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import CartId, Item
 from tracker.carts.service import BatchWriter, CartService
+from tracker.db import requests
 from tracker.db.engine import create_engine
 from tracker.errors import DatabaseUnavailableError
 
@@ -76,7 +77,7 @@ def test_an_item_that_is_stored_while_its_cart_is_read_is_shown(
 def test_a_cart_that_postgresql_does_not_show_in_time_is_unavailable(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(requests, "REQUEST_TIMEOUT_S", 0.3)
 
     async def scenario(_: Aggregator, carts: CartService, __: AsyncEngine) -> None:
         async with asyncio.timeout(15):

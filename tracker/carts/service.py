@@ -3,10 +3,7 @@
 Nothing on the accepting side waits for PostgreSQL, unless the acknowledgement level asks for it.
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -21,7 +18,8 @@ from tracker.carts.store import Written
 from tracker.clock import Stamper
 from tracker.confirmation import Confirmation
 from tracker.db.failures import FollowUpError
-from tracker.errors import DatabaseUnavailableError, UnconfirmedError
+from tracker.db.requests import RequestDatabase
+from tracker.errors import UnconfirmedError
 from tracker.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.settings import Ack
 
@@ -31,16 +29,13 @@ FollowUp = Callable[[AsyncConnection, Sequence[Written]], Awaitable[None]]
 ReservationsOf = Callable[[AsyncConnection, CartId], Awaitable[dict[str, Reservation]]]
 """Reads the reservations of a cart by external id."""
 
-READ_TIMEOUT_S: Final = 5.0
-"""For the whole of a read, the wait for a connection included; then the reader gets a 503."""
-
 
 class CartReader:
     """Reads what is stored of a cart."""
 
-    def __init__(self, engine: AsyncEngine, reservations_of: ReservationsOf | None = None) -> None:
-        """Read by the connections of `engine`; without `reservations_of` reservations are switched off."""
-        self._engine = engine
+    def __init__(self, database: RequestDatabase, reservations_of: ReservationsOf | None = None) -> None:
+        """Read from `database`; without `reservations_of` reservations are switched off."""
+        self._database = database
         self._reservations_of = reservations_of
 
     @property
@@ -50,7 +45,7 @@ class CartReader:
 
     async def read(self, cart_id: CartId) -> tuple[dict[str, Item], dict[str, Reservation]]:
         """Return the items of a cart, removed ones included, and their reservations, by external id."""
-        async with self._engine.connect() as connection:
+        async with self._database.transaction() as connection:
             items = await store.read_items(connection, cart_id)
             return items, await self._reservations_of(connection, cart_id) if self._reservations_of else {}
 
@@ -78,8 +73,6 @@ class CartService:
         self._keeps_journal = keeps_journal(ack)
         self._confirms = ack in {Ack.FSYNC, Ack.COMMIT}
         self._commit_timeout_s = commit_timeout_s
-        self._reads: set[asyncio.Timeout] = set()
-        self._nobody_waits = False
 
     def take(
         self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
@@ -120,15 +113,10 @@ class CartService:
 
         Raises DatabaseUnavailableError when PostgreSQL does not answer in time.
         """
-        try:
-            async with self._read_timeout():
-                # What waits is looked at before what is stored: an item that is committed in between is
-                # then seen twice, which merging ignores; the other way round it could be missed.
-                waiting = self._aggregator.of_cart(cart_id)
-                found, reserved = await self._reader.read(cart_id)
-        except (OSError, SQLAlchemyError) as error:  # TimeoutError is an OSError
-            msg = "the database does not answer; the cart cannot be shown now"
-            raise DatabaseUnavailableError(msg) from error
+        # What waits is looked at before what is stored: an item that is committed in between is
+        # then seen twice, which merging ignores; the other way round it could be missed.
+        waiting = self._aggregator.of_cart(cart_id)
+        found, reserved = await self._reader.read(cart_id)
         for external_id, item in waiting.items():
             if external_id in found:
                 found[external_id].merge(item)
@@ -143,22 +131,10 @@ class CartService:
             if item.effective_quantity > 0
         }
 
-    @contextlib.asynccontextmanager
-    async def _read_timeout(self) -> AsyncIterator[None]:
-        async with asyncio.timeout(0 if self._nobody_waits else READ_TIMEOUT_S) as timeout:
-            self._reads.add(timeout)
-            try:
-                yield
-            finally:
-                self._reads.discard(timeout)
-
     def stop_waiting(self) -> None:
-        """Answer those who wait, for a confirmation or for PostgreSQL, that it did not come in time."""
-        self._nobody_waits = True
+        """Answer those who wait for a confirmation that it did not come in time."""
         self._flusher.stop_waiting()
         self._journal.stop_waiting()
-        for timeout in self._reads:
-            timeout.reschedule(asyncio.get_running_loop().time())
 
     @property
     def ready(self) -> bool:

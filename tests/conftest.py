@@ -20,6 +20,7 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.oidc import Provider, running_provider
 from tracker.db.embedded import embedded_postgres
 from tracker.db.schema import upgrade_schema
 
@@ -187,7 +188,8 @@ def empty_database(server_url: str) -> Iterator[str]:
     _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _copied(server_url: str, template: str) -> Iterator[Database]:
+def copied(server_url: str, template: str) -> Iterator[Database]:
+    """Yield a fresh, migrated database."""
     name = f"tracker_test_{secrets.token_hex(4)}"
     _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield Database(_url_of(server_url, name))
@@ -197,19 +199,19 @@ def _copied(server_url: str, template: str) -> Iterator[Database]:
 @pytest.fixture
 def database(server_url: str, template: str) -> Iterator[Database]:
     """A fresh, migrated database."""
-    yield from _copied(server_url, template)
+    yield from copied(server_url, template)
 
 
 @pytest.fixture(scope="session")
 def shared_database(server_url: str, template: str) -> Iterator[Database]:
     """The database of `tracker`, for tests that keep to carts of their own."""
-    yield from _copied(server_url, template)
+    yield from copied(server_url, template)
 
 
 StartTracker = Callable[..., Tracker]
 
 
-def _starter(data_dir: Path) -> Iterator[StartTracker]:
+def starter(data_dir: Path) -> Iterator[StartTracker]:
     started: list[Tracker] = []
 
     def start(*arguments: str, env: Mapping[str, str] | None = None, verify: ssl.SSLContext | bool = True) -> Tracker:
@@ -256,11 +258,20 @@ def _wait_until_answering(tracker: Tracker) -> None:
 @pytest.fixture
 def start_tracker(tmp_path: Path) -> Iterator[StartTracker]:
     """Start a real server; it is stopped after the test."""
-    yield from _starter(tmp_path)
+    yield from starter(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def tracker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracker]:
+def provider() -> Iterator[Provider]:
+    """An identity provider, for tests that leave it as it is."""
+    with running_provider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def tracker(
+    shared_database: Database, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tracker]:
     """A server that many tests share, each with carts of its own."""
-    for start in _starter(tmp_path_factory.mktemp("tracker")):
-        yield start(env={"DATABASE_URL": shared_database.url})
+    for start in starter(tmp_path_factory.mktemp("tracker")):
+        yield start(env={"DATABASE_URL": shared_database.url, "TRACKER_PAYMENT": "sandbox", **provider.env()})

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,6 +20,9 @@ from tracker.clock import Stamper, SystemClock
 from tracker.db.requests import RequestDatabase
 from tracker.settings import Ack
 from tracker.waits import Waits
+
+WAITS_FOR_LOCK: Final = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+"""Finds a session that waits for another's transaction."""
 
 
 async def write_nothing(batch: Batch) -> None:

@@ -107,6 +107,6 @@ def statuses(database: Database) -> dict[str, str]:
 
 
 def jobs(database: Database) -> int:
-    """Return how many jobs the queue holds."""
-    count: int = database.fetch("SELECT count(*) FROM pgqueuer")[0]["count"]
+    """Return how many reservations the queue holds."""
+    count: int = database.fetch("SELECT count(*) FROM pgqueuer WHERE entrypoint = 'reserve'")[0]["count"]
     return count

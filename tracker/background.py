@@ -7,9 +7,12 @@ that needs them is switched on: a process without them is 15 MB smaller and star
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.carts.service import FollowUp, ReservationsOf
+from tracker.checkout.payments import processor_of
 from tracker.db.engine import create_engine, dispose
 from tracker.reservations import store as reservations_store
 from tracker.settings import Settings
@@ -22,9 +25,9 @@ def follow_up_of(settings: Settings) -> FollowUp | None:
     """Return what must be written with each flush, or None if nothing must."""
     if settings.reservation_url is None:
         return None
-    from tracker.reservations.service import want  # noqa: PLC0415  # see above
+    from tracker.reservations.service import move, want  # noqa: PLC0415  # see above
 
-    return want
+    return FollowUp(want, move)
 
 
 def reservations_of(settings: Settings) -> ReservationsOf | None:
@@ -32,31 +35,56 @@ def reservations_of(settings: Settings) -> ReservationsOf | None:
     return None if settings.reservation_url is None else reservations_store.of_cart
 
 
+def has_jobs(settings: Settings) -> bool:
+    """Return whether there is a feature that has any jobs."""
+    return settings.reservation_url is not None or settings.payment is not None
+
+
 @contextlib.asynccontextmanager
 async def running_jobs(settings: Settings, *, url: str) -> AsyncIterator[None]:
     """Run the jobs on the database at `url`, if there is a feature that has any."""
-    if settings.reservation_url is None:
+    if not has_jobs(settings):
         yield
         return
     from tracker.jobs.runner import JobRunner  # noqa: PLC0415  # see above
-    from tracker.reservations.client import ReservationClient  # noqa: PLC0415
+
+    async with contextlib.AsyncExitStack() as stack:
+        engine = create_engine(url, pool_size=CONNECTIONS)
+        stack.push_async_callback(dispose, engine)
+        handlers = _reserving(settings, engine, stack) | _settling(settings, engine, stack)
+        runner = JobRunner(url, handlers, concurrency=settings.reservation_concurrency)
+        runner.start()
+        stack.push_async_callback(runner.close)
+        yield
+
+
+def _reserving(
+    settings: Settings, engine: AsyncEngine, stack: contextlib.AsyncExitStack
+) -> dict[str, Callable[[bytes], Awaitable[None]]]:
+    if settings.reservation_url is None:
+        return {}
+    from tracker.reservations.client import ReservationClient  # noqa: PLC0415  # see above
     from tracker.reservations.service import JOB, Reserver  # noqa: PLC0415
 
-    engine = create_engine(url, pool_size=CONNECTIONS)
     client = ReservationClient(
         settings.reservation_url,
         timeout_s=settings.reservation_timeout_s,
         concurrency=settings.reservation_concurrency,
     )
-    reserver = Reserver(engine, client, max_attempts=settings.reservation_attempts)
-    runner = JobRunner(url, {JOB: reserver.reserve}, concurrency=settings.reservation_concurrency)
-    runner.start()
-    try:
-        yield
-    finally:
-        await runner.close()
-        await client.close()
-        await dispose(engine)
+    stack.push_async_callback(client.close)
+    return {JOB: Reserver(engine, client, max_attempts=settings.reservation_attempts).reserve}
+
+
+def _settling(
+    settings: Settings, engine: AsyncEngine, stack: contextlib.AsyncExitStack
+) -> dict[str, Callable[[bytes], Awaitable[None]]]:
+    processor = processor_of(settings)
+    if processor is None:
+        return {}
+    from tracker.checkout.settling import JOB, Settler  # noqa: PLC0415  # see above
+
+    stack.push_async_callback(processor.close)
+    return {JOB: Settler(engine, processor, follow_up_of(settings)).settle}
 
 
 async def run_jobs_until_told(settings: Settings, *, url: str) -> None:

@@ -14,9 +14,10 @@ from typing import Final
 import click
 import uvloop
 
-from tracker.background import follow_up_of, run_jobs_until_told
+from tracker.background import follow_up_of, has_jobs, run_jobs_until_told
 from tracker.carts.commands import dead_letters
 from tracker.carts.journal.folders import claim_folder
+from tracker.catalog.commands import catalog
 from tracker.clock import SLOTS
 from tracker.db.database import database
 from tracker.db.engine import display_of
@@ -82,6 +83,7 @@ def serve(host: str, port: int, workers: int) -> None:
                 Supervisor(listener, workers=workers, environ={**os.environ, "DATABASE_URL": url}).run()
 
 
+main.add_command(catalog)
 main.add_command(dead_letters)
 main.add_command(reservations)
 
@@ -93,8 +95,8 @@ def worker() -> None:
     For who wants to scale them apart from `tracker serve`, which then has TRACKER_JOBS=off.
     """
     settings = load_settings(os.environ)
-    if settings.reservation_url is None:
-        msg = "there are no jobs: TRACKER_RESERVATION_URL is not set"
+    if not has_jobs(settings):
+        msg = "there are no jobs: neither TRACKER_RESERVATION_URL nor TRACKER_PAYMENT is set"
         raise ConfigurationError(msg)
     with database(settings) as url:
         check_schema(url)

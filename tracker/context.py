@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import msgspec
 
 from tracker.background import follow_up_of, reservations_of
 from tracker.carts.aggregator import Aggregator
+from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.delivery import Delivery
 from tracker.carts.flusher import Flusher
@@ -24,10 +25,15 @@ from tracker.carts.journal.recovery import Recovery, newest_payloads
 from tracker.carts.journal.stamps import load_stamp, save_stamp
 from tracker.carts.record import decode_record, encode_record
 from tracker.carts.replay import replay
-from tracker.carts.service import BatchWriter, CartReader, CartService, keeps_journal
+from tracker.carts.service import BatchWriter, CartReader, CartService, FollowUp, keeps_journal
+from tracker.catalog.service import Catalog
+from tracker.checkout.payments import processor_of
+from tracker.checkout.payments.protocol import Processor
+from tracker.checkout.service import Checkout
 from tracker.clock import Clock, Stamper
 from tracker.db.engine import create_engine, dispose
 from tracker.db.requests import RequestDatabase
+from tracker.identity.service import Identity, NoIdentity
 from tracker.settings import Ack, Settings
 from tracker.waits import Waits
 
@@ -35,10 +41,16 @@ LAST_FLUSH_TIMEOUT_S: Final = 4.0
 """For what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
 stays within 12 s, unless the disk hangs as well."""
 
+LET_GO_TIMEOUT_S: Final = 0.5
+"""For the connections to the identity provider, and to the payment processor, to end."""
+
 WRITE_CONNECTIONS: Final = 2
 """Of the flusher and the recovery alone: a hundred readers must not keep them from writing."""
 
 REQUEST_CONNECTIONS: Final = 4
+
+REQUEST_LOCK_TIMEOUT_S: Final = 1.0
+"""For a request to get a cart that another one has locked: who waits keeps one of the connections from all others."""
 
 MIB: Final = 1024 * 1024
 
@@ -48,12 +60,17 @@ SEGMENT_BYTES: Final = 16 * MIB
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Context:
     """The parts of a running process."""
 
     carts: CartService
+    customer_carts: CustomerCarts
+    catalog: Catalog
+    identity: Identity
     waits: Waits
+    checkout: Checkout | None
+    """None if nobody can pay."""
     lost_items: int = 0
     """Once it has ended: how many items were accepted and are stored nowhere."""
 
@@ -69,12 +86,13 @@ async def open_context(
 ) -> AsyncIterator[Context]:
     """Build the parts for the database at `url` and a worker's `folder`, and stop them at the end."""
     write_engine = create_engine(url, pool_size=WRITE_CONNECTIONS)
-    request_engine = create_engine(url, pool_size=REQUEST_CONNECTIONS)
+    request_engine = create_engine(url, pool_size=REQUEST_CONNECTIONS, lock_timeout_s=REQUEST_LOCK_TIMEOUT_S)
     waits = Waits()
     database = RequestDatabase(request_engine, waits)
     aggregator = Aggregator(settings.buffer_max_mb * MIB)
     stamper = Stamper(clock, folder.number, last=await asyncio.to_thread(_last_stamp, files, folder.path))
-    writer = BatchWriter(write_engine, follow_up_of(settings))
+    follow_up = follow_up_of(settings)
+    writer = BatchWriter(write_engine, follow_up)
     delivery = Delivery(writer.write, DeadLetters(folder.path))
     recovery = Recovery(
         settings.data_dir,
@@ -112,7 +130,16 @@ async def open_context(
         ack=settings.ack,
         commit_timeout_s=settings.commit_timeout_s,
     )
-    context = Context(carts, waits)
+    identity = _identity(settings, clock, waits)
+    processor = processor_of(settings)
+    context = Context(
+        carts=carts,
+        customer_carts=CustomerCarts(database, carts, follow_up),
+        catalog=Catalog(database),
+        checkout=None if processor is None else _checkout(database, waits, carts, processor, follow_up),
+        identity=identity,
+        waits=waits,
+    )
     recovery.start()
     await journal.start()
     flusher.start()
@@ -124,8 +151,37 @@ async def open_context(
         await journal.close()
         if settings.ack is Ack.MEMORY:
             context.lost_items = len(aggregator)
+        await _let_go(identity.close())
+        if processor is not None:
+            await _let_go(processor.close())
         for engine in (write_engine, request_engine):
             await dispose(engine)
+
+
+def _checkout(
+    database: RequestDatabase, waits: Waits, carts: CartService, processor: Processor, follow_up: FollowUp | None
+) -> Checkout:
+    from tracker.checkout.settling import settle_later  # noqa: PLC0415  # spares who has no checkout pgqueuer
+
+    return Checkout(database, waits, carts, processor, settle_later=settle_later, follow_up=follow_up)
+
+
+async def _let_go(closing: Awaitable[None]) -> None:
+    """Wait for connections to others to end, but not for long: nothing depends on it."""
+    try:
+        async with asyncio.timeout(LET_GO_TIMEOUT_S):
+            await closing
+    except Exception as error:  # noqa: BLE001  # whatever it was, the process ends
+        logger.warning("connections did not end in order: %r", error)
+
+
+def _identity(settings: Settings, clock: Clock, waits: Waits) -> Identity:
+    if settings.oidc_issuer is None:
+        return NoIdentity()
+    # joserfc, cryptography and httpx take 16 MB and 0.15 s: only where they are used.
+    from tracker.identity.openid import OpenID  # noqa: PLC0415
+
+    return OpenID(settings, clock, waits)
 
 
 def _journal(

@@ -38,6 +38,41 @@ class UnsupportedMediaTypeError(TrackerError):
     """The body is declared to be something other than JSON."""
 
 
+class UnauthenticatedError(TrackerError):
+    """Nobody is logged in, or the credentials that were sent prove nothing.
+
+    `code` is the error of RFC 6750, empty when no credentials were sent.
+    """
+
+    def __init__(self, reason: str, *, code: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class ForbiddenError(TrackerError):
+    """The request may not do this, whoever sends it."""
+
+
+class NotFoundError(TrackerError):
+    """There is no such thing, or it is somebody else's."""
+
+
+class ConflictError(TrackerError):
+    """What is asked for does not go together with how things are."""
+
+
+class KeyReusedError(TrackerError):
+    """The idempotency key was used for something else before."""
+
+
+class PaymentRefusedError(TrackerError):
+    """The payment processor did not charge the customer; the message is its reason."""
+
+
+class NotConfiguredError(TrackerError):
+    """What is asked for needs a setting that is not there; the message names it."""
+
+
 class UnavailableError(TrackerError):
     """Tracker cannot do this now; the same call may succeed after `retry_after_s` seconds."""
 

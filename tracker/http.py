@@ -12,7 +12,19 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import SkipValidation
 from msgspec import UNSET, Struct, UnsetType
 
-from tracker.errors import InvalidInputError, UnavailableError, UnsupportedMediaTypeError
+from tracker.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    KeyReusedError,
+    NotConfiguredError,
+    NotFoundError,
+    PaymentRefusedError,
+    TrackerError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+)
 
 MAX_BODY_BYTES: Final = 65_536
 """Of a request's body: what sendBeacon can send at most."""
@@ -53,6 +65,14 @@ def problem_spec(description: str) -> ResponseSpec:
     return ResponseSpec(Problem, description=description, media_type=PROBLEM_MEDIA_TYPE, generate_examples=False)
 
 
+BODY_PROBLEMS: Final = {
+    400: problem_spec("A field or a header breaks its rule; the answer names both"),
+    413: problem_spec("The body is larger than 64 KiB"),
+    415: problem_spec("The body is not JSON by its content type"),
+}
+"""Of every route that takes JSON."""
+
+
 def problem(status: int, detail: str, **more: str) -> Problem:
     """Return the problem for an HTTP status; `more` are `field` and `rule`."""
     return Problem(title=http.HTTPStatus(status).phrase, status=status, detail=detail, **more)
@@ -71,8 +91,14 @@ def _invalid_input(_: AnyRequest, error: InvalidInputError) -> Response[Problem]
     return _answer(400, str(error), field=error.field, rule=error.rule)
 
 
-def _unsupported_media_type(_: AnyRequest, error: UnsupportedMediaTypeError) -> Response[Problem]:
-    return _answer(415, str(error))
+def _unauthenticated(_: AnyRequest, error: UnauthenticatedError) -> Response[Problem]:
+    """Answer 401, and how to authenticate (RFC 6750, section 3)."""
+    challenge = f'Bearer error="{error.code}", error_description="{error}"' if error.code else "Bearer"
+    return _answer(401, str(error), headers={"WWW-Authenticate": challenge})
+
+
+def _answer_of(status: int) -> Callable[[AnyRequest, TrackerError], Response[Problem]]:
+    return lambda _, error: _answer(status, str(error))
 
 
 def unavailable(_: AnyRequest, error: UnavailableError) -> Response[Problem]:
@@ -102,7 +128,14 @@ def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
 
 EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {
     InvalidInputError: _invalid_input,
-    UnsupportedMediaTypeError: _unsupported_media_type,
+    UnauthenticatedError: _unauthenticated,
+    PaymentRefusedError: _answer_of(402),
+    ForbiddenError: _answer_of(403),
+    NotFoundError: _answer_of(404),
+    ConflictError: _answer_of(409),
+    UnsupportedMediaTypeError: _answer_of(415),
+    KeyReusedError: _answer_of(422),
+    NotConfiguredError: _answer_of(501),
     UnavailableError: unavailable,
     ValidationException: _validation_exception,
     HTTPException: _http_exception,

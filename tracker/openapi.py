@@ -10,10 +10,27 @@ import msgspec
 from litestar import Request
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from tracker.carts.dto import CartOut, CartRef, ItemIn, ProductIn
+from tracker.carts.dto import CartOut, CartRef, CustomerCartOut, CustomerCarts, ItemChange, ItemIn, ProductIn
+from tracker.catalog.dto import CatalogOut
+from tracker.checkout.dto import CheckoutIn, OrderOut
 from tracker.http import Health, Problem
+from tracker.identity.routes import Me
 
-MODELS: Final = (ItemIn, ProductIn, CartOut, CartRef, Health, Problem)
+MODELS: Final = (
+    ItemIn,
+    ProductIn,
+    CartOut,
+    CartRef,
+    ItemChange,
+    CustomerCarts,
+    CustomerCartOut,
+    CatalogOut,
+    CheckoutIn,
+    OrderOut,
+    Me,
+    Health,
+    Problem,
+)
 
 
 class SchemaPlugin(JsonRenderPlugin):

@@ -12,7 +12,7 @@ import enum
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -43,6 +43,15 @@ class Switch(enum.Enum):
 
     ON = "on"
     OFF = "off"
+
+
+class Payment(enum.Enum):
+    """Which payment processor charges the customers."""
+
+    SANDBOX = "sandbox"
+    """None: the payment methods say themselves what becomes of them, for trying Tracker out."""
+
+    STRIPE = "stripe"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +105,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Switch = Switch.ON
     """Whether `tracker serve` runs the jobs itself; off where `tracker worker` does."""
 
+    oidc_issuer: str | None = None
+    """The OpenID Connect provider that customers log in at; None switches off what needs a customer."""
+
+    oidc_audience: str | None = None
+    """Whom the bearer tokens must be made out to."""
+
+    oidc_client_id: str | None = None
+    """What the provider knows Tracker as; None switches off /login."""
+
+    oidc_client_secret: Annotated[str, Meta(min_length=16)] | None = None
+    """Tracker's password at the provider; the cookies of sessions are encrypted with a key derived from it."""
+
+    payment: Payment | None = None
+    """Who charges the customers; None switches off the checkout."""
+
+    stripe_secret_key: Annotated[str, Meta(pattern=r"^[\x21-\x7e]+$")] | None = None
+    """Tracker's key at Stripe."""
+
+    stripe_webhook_secret: str | None = None
+    """What Stripe signs its webhooks with; None refuses them all."""
+
+    stripe_url: str = "https://api.stripe.com"
+    """Stripe's API, or what stands in for it in a test."""
+
     trusted_proxies: str = "127.0.0.1"
     """Addresses or networks, by commas, whose X-Forwarded-Proto and -For are believed; `*` is all."""
 
@@ -104,6 +137,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     tls_key: Path | None = None
     """Private key (PEM) of `tls_cert`, if it is not in the same file."""
+
+
+SECRETS: Final = frozenset({"oidc_client_secret", "stripe_secret_key", "stripe_webhook_secret"})
+"""Whose values are never shown."""
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -123,13 +160,30 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
                 f"TRACKER_TRUSTED_PROXIES={settings.trusted_proxies!r} is not valid: {proxy!r} is no address or network"
             )
             raise ConfigurationError(msg)
-    if settings.reservation_url is not None and not _is_http_url(settings.reservation_url):
-        msg = f"TRACKER_RESERVATION_URL={settings.reservation_url!r} is not valid: expected http://host/path"
+    for name in ("reservation_url", "oidc_issuer", "stripe_url"):
+        url = getattr(settings, name)
+        if url is not None and not _is_http_url(url):
+            msg = f"{variable_of(name)} is not valid: expected http://host/path"  # a URL may hold a password
+            raise ConfigurationError(msg)
+    _check_together(settings, "oidc_issuer", "oidc_audience")
+    _check_together(settings, "oidc_client_id", "oidc_client_secret")
+    if settings.oidc_client_id is not None and settings.oidc_issuer is None:
+        msg = "TRACKER_OIDC_CLIENT_ID is set, but not TRACKER_OIDC_ISSUER"
+        raise ConfigurationError(msg)
+    if settings.payment is Payment.STRIPE and settings.stripe_secret_key is None:
+        msg = "TRACKER_PAYMENT=stripe needs TRACKER_STRIPE_SECRET_KEY"
         raise ConfigurationError(msg)
     if settings.ack is Ack.COMMIT and settings.flush_interval_ms >= settings.commit_timeout_s * 1000:
         msg = "TRACKER_COMMIT_TIMEOUT_S must be longer than TRACKER_FLUSH_INTERVAL_MS, or no item is confirmed in time"
         raise ConfigurationError(msg)
     return settings
+
+
+def _check_together(settings: Settings, *names: str) -> None:
+    missing = [variable_of(name) for name in names if getattr(settings, name) is None]
+    if missing and len(missing) < len(names):
+        msg = f"{' and '.join(map(variable_of, names))} go together: {' and '.join(missing)} is not set"
+        raise ConfigurationError(msg)
 
 
 def _is_http_url(text: str) -> bool:
@@ -158,7 +212,8 @@ def _convert(name: str, variable: str, text: str) -> object:
     try:
         return msgspec.convert(text, annotation, strict=False, dec_hook=_from_text)
     except msgspec.ValidationError as error:
-        msg = f"{variable}={text!r} is not valid: {error}"
+        shown = variable if name in SECRETS else f"{variable}={text!r}"
+        msg = f"{shown} is not valid: {error}"
         raise ConfigurationError(msg) from None
 
 

@@ -5,12 +5,13 @@ for an integer.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.dto import MsgspecDTO
-from litestar.openapi.spec import Reference, Schema
+from litestar.openapi.spec import OpenAPIResponse, Operation, Reference, RequestBody, Schema
 from litestar.typing import FieldDefinition
 from msgspec import Struct
 
@@ -45,6 +46,19 @@ class StrictJSON(MsgspecDTO[T]):
         """
         del field_definition, handler_id
         return schema_creator.for_field_definition(FieldDefinition.from_annotation(cls.model_type))
+
+
+@dataclass
+class JSONOperation(Operation):
+    """How OpenAPI describes a route that takes JSON as text/plain too, or answers nothing."""
+
+    def __post_init__(self) -> None:
+        """Add the second media type; an empty answer has no media type at all."""
+        if isinstance(self.request_body, RequestBody):
+            self.request_body.content["text/plain"] = self.request_body.content["application/json"]
+        empty = (self.responses or {}).get("204")
+        if isinstance(empty, OpenAPIResponse):
+            empty.content = None  # Litestar documents a body of `null`
 
 
 def decode(model: type[T], body: bytes) -> T:

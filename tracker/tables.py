@@ -1,7 +1,9 @@
 """Every table of Tracker, gathered for Alembic."""
 
 from tracker.carts.tables import carts, items
+from tracker.catalog.tables import products
+from tracker.checkout.tables import order_lines, orders
 from tracker.db.base import metadata
 from tracker.reservations.tables import reservations
 
-__all__ = ["carts", "items", "metadata", "reservations"]
+__all__ = ["carts", "items", "metadata", "order_lines", "orders", "products", "reservations"]

@@ -26,4 +26,5 @@ class Waits:
         """Let every wait, and every later one, time out now."""
         self._ended = True
         for timeout in self._open:
-            timeout.reschedule(asyncio.get_running_loop().time())
+            if not timeout.expired():  # one that has may still be cleaning up
+                timeout.reschedule(asyncio.get_running_loop().time())

@@ -165,7 +165,7 @@ def test_two_workers_that_race_for_an_orphan_store_it_and_remove_it(
         load.wait_until_stored(database)
         wait_until(lambda: not segments(orphan), what="the orphan's journal to be removed")
         assert load.problems(database) == []
-        database.fetch("TRUNCATE items, carts")
+        database.fetch("TRUNCATE items, carts CASCADE")
     for tracker in survivors:
         assert tracker.stop() == 0
 
@@ -214,4 +214,4 @@ def test_adopters_that_come_at_the_same_moment_store_an_orphan_and_remove_it(
         shutil.copytree(kept, orphan, dirs_exist_ok=True)
         assert asyncio.run(race()) >= len(expected)
         assert stored(database) == expected
-        database.fetch("TRUNCATE items, carts")
+        database.fetch("TRUNCATE items, carts CASCADE")

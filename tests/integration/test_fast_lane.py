@@ -211,7 +211,7 @@ class Ways:
 
 @pytest.fixture
 def databases(database: Database, shared_database: Database) -> list[Database]:
-    shared_database.fetch("TRUNCATE items, carts")
+    shared_database.fetch("TRUNCATE items, carts CASCADE")
     return [database, shared_database]
 
 

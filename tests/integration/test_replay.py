@@ -14,16 +14,15 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import REPO, Database, StartTracker, clean_environ
+from tests.order_lines import cents_of, read_lines
 from tests.replay import (
     Cart,
     Comparison,
     Difference,
     ReplayError,
-    cents_of,
     compare,
     expected_carts,
     main,
-    read_lines,
     send,
 )
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tracker.carts.cookie import cart_id_of_cookie, set_cookie_header
+from tracker.carts.cookie import cart_id_of_cookie, drop_cookie_header, set_cookie_header
 from tracker.carts.domain import CartId
 
 ONE = "7d9f5f0e-1111-4222-8333-444455556666"
@@ -50,3 +50,9 @@ def test_over_https_the_cookie_works_in_a_third_partys_page() -> None:
         set_cookie_header(CartId(ONE), secure=True)
         == f"cart_id={ONE}; Max-Age=259200; Path=/; HttpOnly; Secure; SameSite=None; Partitioned"
     )
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_it_is_dropped_with_the_attributes_it_was_set_with(secure: bool) -> None:  # noqa: FBT001  # of the test's cases
+    set_with = set_cookie_header(CartId(ONE), secure=secure)
+    assert drop_cookie_header(secure=secure) == set_with.replace(ONE, "").replace("Max-Age=259200", "Max-Age=0")

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,27 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(variable: str, value: 
     assert value in message
     assert rule in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"TRACKER_OIDC_ISSUER": "https://id.example"}, "TRACKER_OIDC_AUDIENCE is not set"),
+        ({"TRACKER_OIDC_CLIENT_ID": "tracker"}, "TRACKER_OIDC_CLIENT_SECRET is not set"),
+        (
+            {"TRACKER_OIDC_CLIENT_ID": "tracker", "TRACKER_OIDC_CLIENT_SECRET": "x" * 16},
+            "TRACKER_OIDC_CLIENT_ID is set, but not TRACKER_OIDC_ISSUER",
+        ),
+        ({"TRACKER_PAYMENT": "stripe"}, "TRACKER_STRIPE_SECRET_KEY"),
+        ({"TRACKER_PAYMENT": "cash"}, "TRACKER_PAYMENT='cash'"),
+    ],
+)
+def test_what_goes_together_must_be_set_together(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(named)):
+        load_settings(environ)
+
+
+def test_a_bad_secret_is_named_and_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match="TRACKER_OIDC_CLIENT_SECRET is not valid") as caught:
+        load_settings({"TRACKER_OIDC_CLIENT_SECRET": "too-short"})
+    assert "too-short" not in str(caught.value)

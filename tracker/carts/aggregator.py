@@ -12,7 +12,7 @@ from itertools import chain, islice
 from sys import getsizeof
 from typing import Final
 
-from tracker.carts.domain import Batch, CartId, Item, ItemKey
+from tracker.carts.domain import Batch, CartId, Item, ItemKey, merge_items
 from tracker.errors import BufferFullError
 
 ENTRY_BYTES: Final = 480
@@ -109,8 +109,7 @@ class Aggregator:
         found: dict[str, Item] = {}
         for (of_cart, external_id), item in self.waiting():
             if of_cart == cart_id:
-                known = found.setdefault(external_id, Item(item.added_stamp))
-                known.merge(item)
+                merge_items(found, {external_id: item})
         return found
 
 

@@ -39,5 +39,17 @@ def set_cookie_header(cart_id: CartId, *, secure: bool) -> str:
     Over https the cookie is meant for a third party's page, each site with a jar of its own
     (`SameSite=None; Partitioned`, which needs `Secure`); over plain http it still works on localhost.
     """
+    return _header(cart_id, MAX_AGE_S, secure=secure)
+
+
+def drop_cookie_header(*, secure: bool) -> str:
+    """Return the value of the Set-Cookie header that takes the cart from a browser.
+
+    With the attributes that it was set with, or the browser would take it for another cookie.
+    """
+    return _header("", 0, secure=secure)
+
+
+def _header(value: str, max_age_s: int, *, secure: bool) -> str:
     scope = "Secure; SameSite=None; Partitioned" if secure else "SameSite=Lax"
-    return f"cart_id={cart_id}; Max-Age={MAX_AGE_S}; Path=/; HttpOnly; {scope}"
+    return f"cart_id={value}; Max-Age={max_age_s}; Path=/; HttpOnly; {scope}"

@@ -12,12 +12,13 @@ as text into the answer, and asyncpg takes it as it is, so nothing ever converts
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final, NewType
 
 from msgspec import Struct
 
-from tracker.errors import InvalidInputError
+from tracker.texts import check_text
 
 CartId = NewType("CartId", str)
 """A UUID in its canonical text form, which sorts like PostgreSQL's `uuid`."""
@@ -83,6 +84,22 @@ class Item(Struct, gc=False, array_like=True):
         if other.quantity_stamp > self.quantity_stamp:
             self.quantity, self.quantity_stamp = other.quantity, other.quantity_stamp
 
+    def beyond(self, stored: "Item", closed_stamp: int) -> "Item | None":
+        """Return what this says that `stored` does not, of a cart that was closed at `closed_stamp`; None if nothing.
+
+        Which fields are newer, their stamps tell. That it was put into the cart once more, without any field, only
+        the time tells: after the cart was closed.
+        """
+        late = Item(self.added_stamp)
+        if self.name_stamp > stored.name_stamp:
+            late.name, late.name_stamp = self.name, self.name_stamp
+        if self.value_stamp > stored.value_stamp:
+            late.value, late.value_stamp = self.value, self.value_stamp
+        if self.quantity_stamp > stored.quantity_stamp:
+            late.quantity, late.quantity_stamp = self.quantity, self.quantity_stamp
+        says_more = late.name_stamp or late.value_stamp or late.quantity_stamp or self.added_stamp > closed_stamp
+        return late if says_more else None
+
     @property
     def updated_stamp(self) -> int:
         """Of the last write that changed a field."""
@@ -94,8 +111,50 @@ class Item(Struct, gc=False, array_like=True):
         return DEFAULT_QUANTITY if self.quantity is None else self.quantity
 
 
+class Cart(Struct, frozen=True):
+    """A cart as it is stored, without its items."""
+
+    id: CartId
+    customer: str | None
+    """Whose it is; None is a guest's."""
+    owned_at: datetime | None
+    """Since when."""
+    purchased: bool
+    next_cart_id: CartId | None
+    """The cart that takes its items now, if it does not itself."""
+
+
+Held = tuple[Item, int]
+"""An item as a closed cart holds it, and the stamp at which that was closed."""
+
 Batch = dict[ItemKey, Item]
 """Items by key, none twice: PostgreSQL refuses two rows of one key in one statement (21000)."""
+
+
+def merge_items(items: dict[str, Item], more: Mapping[str, Item]) -> None:
+    """Merge `more` of a cart's items into `items`, both by external id."""
+    for external_id, item in more.items():
+        items.setdefault(external_id, Item(item.added_stamp)).merge(item)
+
+
+def redirected(batch: Batch, ends: Mapping[CartId, CartId], held: Mapping[ItemKey, Sequence[Held]]) -> Batch:
+    """Return what the items of the carts in `ends` say beyond what `held` says, under the cart that each must go to.
+
+    A late write goes to the next cart; but what a closed cart holds was bought with it, and comes once more when a
+    journal is replayed.
+    """
+    moved: Batch = {}
+    for key, item in batch.items():
+        cart_id, external_id = key
+        if (target := ends.get(cart_id)) is None:
+            continue
+        late: Item | None = item
+        for stored, closed_stamp in held.get(key, ()):
+            late = None if late is None else late.beyond(stored, closed_stamp)
+        if late is not None:
+            # Into a copy: the batch may have to be written once more from its beginning.
+            moved.setdefault((target, external_id), Item(late.added_stamp)).merge(late)
+    return moved
 
 
 def _random_cart_ids() -> Iterator[CartId]:
@@ -129,21 +188,9 @@ def parse_cart_id(text: object) -> CartId | None:
 
 def check_external_id(field: str, text: str) -> None:
     """Raise InvalidInputError, naming `field`, unless `text` can identify an item."""
-    if not text:
-        raise InvalidInputError(field, f"must be 1 to {MAX_EXTERNAL_ID_BYTES} bytes of UTF-8; it is empty")
-    _check_text(field, text, MAX_EXTERNAL_ID_BYTES)
+    check_text(field, text, MAX_EXTERNAL_ID_BYTES, required=True)
 
 
 def check_name(field: str, text: str) -> None:
     """Raise InvalidInputError, naming `field`, unless `text` can be a name."""
-    _check_text(field, text, MAX_NAME_BYTES)
-
-
-def _check_text(field: str, text: str, max_bytes: int) -> None:
-    if "\0" in text:
-        raise InvalidInputError(field, "must not contain NUL characters")
-    # At most 4 bytes a character: most texts need no encoding to be known as short enough.
-    if 4 * len(text) > max_bytes:
-        length = len(text.encode())
-        if length > max_bytes:
-            raise InvalidInputError(field, f"must be at most {max_bytes} bytes of UTF-8; it has {length}")
+    check_text(field, text, MAX_NAME_BYTES)

@@ -137,3 +137,37 @@ class CartOut(Struct):
 
     cart_id: str | None
     items: list[ItemOut]
+
+
+class ItemChange(Struct):
+    """What is to become of an item of a cart. What is absent or null stays as it is stored."""
+
+    name: Name | None = None
+    price: Cents | None = None
+    quantity: Quantity | None = None
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
+        if self.name is not None:
+            check_name("name", self.name)
+
+
+class CustomerCart(Struct):
+    """A cart of a customer."""
+
+    cart_id: str
+    purchased: bool
+    created_at: Annotated[datetime, Meta(description="Since when it is the customer's.")]
+
+
+class CustomerCarts(Struct):
+    """Carts of a customer, those first that they got last."""
+
+    carts: list[CustomerCart]
+    next: Annotated[str | None, Meta(description="What to ask for the rest `after`; null if there is none.")]
+
+
+class CustomerCartOut(CustomerCart):
+    """A cart of a customer and its items, in the order in which they were first added."""
+
+    items: list[ItemOut]

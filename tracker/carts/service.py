@@ -4,27 +4,42 @@ Nothing on the accepting side waits for PostgreSQL, unless the acknowledgement l
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.carts import store
+from tracker.carts import customer_store, store
 from tracker.carts.aggregator import Aggregator
-from tracker.carts.domain import Batch, CartId, Item
+from tracker.carts.domain import Batch, CartId, Item, merge_items, redirected
 from tracker.carts.flusher import Flusher
 from tracker.carts.journal.protocol import Journal
 from tracker.carts.record import encode_record
-from tracker.carts.store import Written
+from tracker.carts.store import Elsewhere, Written
 from tracker.clock import Stamper
 from tracker.confirmation import Confirmation
 from tracker.db.failures import FollowUpError
 from tracker.db.requests import RequestDatabase
-from tracker.errors import UnconfirmedError
+from tracker.errors import DatabaseUnavailableError, UnconfirmedError
 from tracker.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.settings import Ack
 
-FollowUp = Callable[[AsyncConnection, Sequence[Written]], Awaitable[None]]
-"""Writes what follows from written items, in their transaction."""
+
+class FollowUp(NamedTuple):
+    """Writes what follows from written items, in their transaction."""
+
+    written: Callable[[AsyncConnection, Sequence[Written]], Awaitable[None]]
+    """Called with what has changed."""
+
+    moved: Callable[[AsyncConnection, CartId, CartId, Sequence[Written]], Awaitable[None]]
+    """Called with the cart that all items left, the one they went to, and what has changed there."""
+
+
+Stored = tuple[dict[str, Item], dict[str, Reservation]]
+"""The items of a cart, removed ones included, and their reservations, by external id."""
+
+Shown = dict[str, tuple[Item, Reservation]]
+"""The items in a cart by external id, first added first, without the removed ones."""
 
 ReservationsOf = Callable[[AsyncConnection, CartId], Awaitable[dict[str, Reservation]]]
 """Reads the reservations of a cart by external id."""
@@ -43,8 +58,8 @@ class CartReader:
         """Whether items are reserved."""
         return self._reservations_of is not None
 
-    async def read(self, cart_id: CartId) -> tuple[dict[str, Item], dict[str, Reservation]]:
-        """Return the items of a cart, removed ones included, and their reservations, by external id."""
+    async def read(self, cart_id: CartId) -> Stored:
+        """Return what is stored of a cart."""
         async with self._database.transaction() as connection:
             items = await store.read_items(connection, cart_id)
             return items, await self._reservations_of(connection, cart_id) if self._reservations_of else {}
@@ -108,20 +123,16 @@ class CartService:
             if reason is not None:
                 raise UnconfirmedError(cart_id, reason)
 
-    async def items_of(self, cart_id: CartId) -> dict[str, tuple[Item, Reservation]]:
-        """Return the items in a cart by external id, first added first, without the removed ones.
+    async def items_of(self, cart_id: CartId, *, is_closed: bool = False) -> Shown:
+        """Return the items of a cart; what still waits for one that `is_closed` belongs elsewhere.
 
         Raises DatabaseUnavailableError when PostgreSQL does not answer in time.
         """
         # What waits is looked at before what is stored: an item that is committed in between is
         # then seen twice, which merging ignores; the other way round it could be missed.
-        waiting = self._aggregator.of_cart(cart_id)
+        waiting = {} if is_closed else self._aggregator.of_cart(cart_id)
         found, reserved = await self._reader.read(cart_id)
-        for external_id, item in waiting.items():
-            if external_id in found:
-                found[external_id].merge(item)
-            else:
-                found[external_id] = item
+        merge_items(found, waiting)
         in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
         unknown = dict.fromkeys(waiting, PENDING if self._reader.reserves else NONE)
         asked = {external_id: one for external_id, one in reserved.items() if one.status in SHOWN}
@@ -130,6 +141,20 @@ class CartService:
             for external_id, item in in_order
             if item.effective_quantity > 0
         }
+
+    def stamp(self) -> int:
+        """Return the stamp of now."""
+        return self._stamper.next()
+
+    async def flush(self) -> None:
+        """Return once everything that was taken until now is stored.
+
+        Raises DatabaseUnavailableError when that does not come in time.
+        """
+        if self._aggregator:
+            reason = await self._flusher.committed(self._stamper.last, self._commit_timeout_s).wait()
+            if reason is not None:
+                raise DatabaseUnavailableError(reason)
 
     def stop_waiting(self) -> None:
         """Answer those who wait for a confirmation that it did not come in time."""
@@ -153,10 +178,10 @@ def keeps_journal(ack: Ack) -> bool:
 
 
 class BatchWriter:
-    """Writes batches, each in one transaction."""
+    """Writes batches."""
 
     def __init__(self, engine: AsyncEngine, follow_up: FollowUp | None = None) -> None:
-        """Write by the connections of `engine`; `follow_up` is called in the transaction, with what has changed.
+        """Write by the connections of `engine`; `follow_up` is told in the transaction what has changed.
 
         Without it the one statement is a transaction by itself: without BEGIN and COMMIT around it a batch of 100 takes
         0.3 ms of the event loop instead of 0.45, and one exchange with PostgreSQL instead of three.
@@ -166,14 +191,33 @@ class BatchWriter:
         self._follow_up = follow_up
 
     async def write(self, batch: Batch) -> None:
-        """Write `batch`, or raise; what a raise leaves stored is unknown."""
+        """Write `batch`, or raise; what a raise leaves stored is unknown.
+
+        What belongs into other carts comes after it, in a transaction of its own: in one, locks would not be taken
+        in the order of the carts.
+        """
+        while batch:
+            batch = await self._write(batch)
+
+    async def _write(self, batch: Batch) -> Batch:
+        """Write what belongs where it is; return what must go elsewhere."""
         if self._follow_up is None:
             async with self._autocommit.connect() as connection:
-                await store.write_items(connection, batch)
-        else:
-            async with self._engine.begin() as connection:
-                if written := await store.write_and_return_items(connection, batch):
-                    try:
-                        await self._follow_up(connection, written)
-                    except SQLAlchemyError as error:
-                        raise FollowUpError(str(error)) from error
+                return await _late(connection, batch, await store.write_items(connection, batch))
+        async with self._engine.begin() as connection:
+            written, elsewhere = await store.write_and_return_items(connection, batch)
+            if written:
+                try:
+                    await self._follow_up.written(connection, written)
+                except SQLAlchemyError as error:
+                    raise FollowUpError(str(error)) from error
+            return await _late(connection, batch, elsewhere)
+
+
+async def _late(connection: AsyncConnection, batch: Batch, elsewhere: Elsewhere) -> Batch:
+    """Return what of a batch has come too late for its carts, under those that took their place."""
+    if not elsewhere:
+        return {}
+    external_ids = {external_id for cart_id, external_id in batch if cart_id in elsewhere}
+    ends = {**elsewhere, **await customer_store.ends(connection, elsewhere)}
+    return redirected(batch, ends, await customer_store.held(connection, elsewhere, external_ids))

@@ -25,6 +25,10 @@ COMMAND_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + 5
 """The same on this side, for a server that no longer answers at all; later, so that the server's
 own word comes first."""
 
+IDLE_TIMEOUT_S: Final = 10.0
+"""For a transaction in which nothing happens: a process that is frozen in one would keep a cart locked, and
+so every flush waiting that meets it."""
+
 DISPOSE_TIMEOUT_S: Final = 1.0
 """For the connections to say goodbye; a server that hangs is not waited for."""
 
@@ -60,10 +64,17 @@ async def dispose(engine: AsyncEngine) -> None:
             await engine.dispose()
 
 
-def create_engine(url: str, *, pool_size: int = 1, command_timeout_s: float | None = COMMAND_TIMEOUT_S) -> AsyncEngine:
+def create_engine(
+    url: str,
+    *,
+    pool_size: int = 1,
+    command_timeout_s: float | None = COMMAND_TIMEOUT_S,
+    lock_timeout_s: float = 0,
+) -> AsyncEngine:
     """Return a pooled engine for `url`; it connects when first used.
 
-    Without a `command_timeout_s` a statement may take as long as the server lets it.
+    Without a `command_timeout_s` a statement may take as long as the server lets it, without a `lock_timeout_s` it
+    waits as long for a lock.
     """
     connect = partial(
         asyncpg.connect,
@@ -74,6 +85,8 @@ def create_engine(url: str, *, pool_size: int = 1, command_timeout_s: float | No
             "application_name": "tracker",
             "client_encoding": "utf8",
             "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
+            "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S:.0f}s",
+            "lock_timeout": f"{lock_timeout_s:.0f}s",
         },
     )
     return create_async_engine(

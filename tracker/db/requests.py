@@ -4,6 +4,7 @@ The flusher and the recovery have other connections: a hundred readers must not 
 """
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -16,6 +17,8 @@ from tracker.waits import Waits
 
 REQUEST_TIMEOUT_S: Final = 5.0
 """For all that a request does in one go, the wait for a connection included; then it gets a 503."""
+
+logger = logging.getLogger(__name__)
 
 
 class RequestDatabase:
@@ -36,7 +39,10 @@ class RequestDatabase:
             async with self._waits.within(REQUEST_TIMEOUT_S), self._engine.begin() as connection:
                 yield connection
         except (OSError, SQLAlchemyError) as error:  # TimeoutError is an OSError
-            if failure_of(error) is Failure.BAD_DATA:
+            failure = failure_of(error)
+            if failure is Failure.BAD_DATA:
                 raise
+            if failure is Failure.BROKEN:
+                logger.error("PostgreSQL refuses a request: %s", error)  # noqa: TRY400  # the trace says nothing
             msg = "the database does not answer in time"
             raise DatabaseUnavailableError(msg) from error

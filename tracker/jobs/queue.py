@@ -10,6 +10,7 @@ variables with names as common as CHANNEL.
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final, Self
 
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder
@@ -41,11 +42,18 @@ def queries_on(driver: Driver) -> Queries:
     return Queries(driver, qbe=QueryBuilderEnvironment(NAMES), qbq=QueryQueueBuilder(NAMES))
 
 
-async def enqueue(connection: AsyncConnection, name: str, payloads: Sequence[bytes]) -> None:
-    """Put a job for each of `payloads` into the queue of the handler `name`, in the caller's transaction."""
+async def enqueue(
+    connection: AsyncConnection, name: str, payloads: Sequence[bytes], *, delay_s: float = 0, first: bool = False
+) -> None:
+    """Put a job for each of `payloads` into the queue of the handler `name`, in the caller's transaction.
+
+    They are due `delay_s` seconds from now; then those that come `first` are taken before all others.
+    """
     if payloads:
         count = len(payloads)
-        await queries_on(_InTransaction(connection)).enqueue([name] * count, list(payloads), [0] * count)
+        priorities = [int(first)] * count
+        due: list[timedelta | None] = [timedelta(seconds=delay_s)] * count
+        await queries_on(_InTransaction(connection)).enqueue([name] * count, list(payloads), priorities, due)
 
 
 class _InTransaction(Driver):

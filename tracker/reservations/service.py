@@ -36,6 +36,12 @@ async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
     await enqueue(connection, JOB, [key.encode() for key in keys])
 
 
+async def move(connection: AsyncConnection, source: str, target: str, wanted: Sequence[Wanted]) -> None:
+    """Have the reservations of a cart follow its items into another, where `wanted` has changed."""
+    await store.move(connection, source, target)
+    await want(connection, wanted)
+
+
 async def retry_failed(engine: AsyncEngine) -> int:
     """Put every failed reservation back into the queue; return how many there were.
 

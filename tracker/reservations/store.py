@@ -87,6 +87,22 @@ async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Re
     return [ReservationKey(key) for key, status in rows if status == Status.PENDING.value]
 
 
+async def move(connection: AsyncConnection, source: str, target: str) -> None:
+    """Give the reservations of a cart to another; where that has its own, those of `source` are canceled."""
+    there = reservations.alias("there")
+    taken = select(there.c.external_id).where(there.c.cart_id == target)
+    await connection.execute(
+        update(reservations)
+        .where(reservations.c.cart_id == source, reservations.c.external_id.not_in(taken))
+        .values(cart_id=target)
+    )
+    await connection.execute(
+        update(reservations)
+        .where(reservations.c.cart_id == source)
+        .values(status=Status.CANCELED.value, quantity=0, updated_at=func.now())
+    )
+
+
 async def begin_attempt(connection: AsyncConnection, key: ReservationKey) -> Attempt | None:
     """Count an attempt, before it is made: one that kills its process counts too.
 

@@ -1,0 +1,48 @@
+"""The waits of requests end when their time is up, and all at once when the process stops."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from tracker.waits import Waits
+
+
+async def clean_up_for_long(begun: asyncio.Event) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.2)
+
+
+async def wait(waits: Waits, seconds: float, cleaning_up: asyncio.Event | None = None) -> None:
+    with pytest.raises(TimeoutError):  # the block is what times out
+        async with waits.within(seconds):
+            await clean_up_for_long(cleaning_up or asyncio.Event())
+
+
+def test_a_wait_ends_when_its_time_is_up() -> None:
+    asyncio.run(wait(Waits(), 0.01))
+
+
+def test_all_waits_end_at_once_also_beside_one_that_is_over_and_cleans_up() -> None:
+    async def main() -> None:
+        waits, cleaning_up = Waits(), asyncio.Event()
+        over = [asyncio.create_task(wait(waits, 0.01, cleaning_up)) for _ in range(8)]
+        others = [asyncio.create_task(wait(waits, 3600)) for _ in range(8)]
+        await cleaning_up.wait()
+        waits.end()
+        await asyncio.wait_for(asyncio.gather(*others, *over), 10)
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_begins_after_the_end_is_over_at_once() -> None:
+    async def main() -> None:
+        waits = Waits()
+        waits.end()
+        await asyncio.wait_for(wait(waits, 3600), 10)
+
+    asyncio.run(main())

@@ -1,0 +1,40 @@
+"""The cart's cookie at the edge of HTTP: set by an answer, and described in the API's document."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from litestar.datastructures import ResponseHeader
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Schema
+from litestar.openapi.spec import Parameter as OpenAPIParameter
+
+from tracker.carts.cookie import MAX_AGE_S, set_cookie_header
+from tracker.carts.domain import CartId
+from tracker.http import AnyRequest
+from tracker.strict_json import JSONOperation
+
+SETS_COOKIE: Final = ResponseHeader(
+    name="Set-Cookie",
+    description=f"`cart_id`, for {MAX_AGE_S} seconds",
+    documentation_only=True,
+)
+
+
+@dataclass
+class CartOperation(JSONOperation):
+    """How OpenAPI describes a route that takes the cart from its cookie."""
+
+    def __post_init__(self) -> None:
+        """Add the cookie."""
+        super().__post_init__()
+        cookie = OpenAPIParameter(
+            name="cart_id",
+            param_in="cookie",
+            schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID),
+            description="The cart. What is not a UUID is passed over.",
+        )
+        self.parameters = [*(self.parameters or []), cookie]
+
+
+def cookie_of(cart_id: CartId, request: AnyRequest) -> dict[str, str]:
+    """Return the header that has a browser keep a cart."""
+    return {"Set-Cookie": set_cookie_header(cart_id, secure=request.scope["scheme"] == "https")}

@@ -1,0 +1,176 @@
+"""The routes of a customer's own carts: HTTP in, `CustomerCarts` calls, HTTP out."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+from urllib.parse import unquote_to_bytes
+
+from litestar import Response, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.openapi.spec import Parameter as OpenAPIParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter, SkipValidation
+
+from tracker.carts import dto
+from tracker.carts.cookie import cart_id_of_cookie
+from tracker.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
+from tracker.carts.customer_service import CustomerCarts
+from tracker.carts.domain import MAX_EXTERNAL_ID_BYTES, Cart, CartId, check_external_id, parse_cart_id
+from tracker.carts.routes import shown
+from tracker.errors import InvalidInputError, NotFoundError
+from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
+from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
+from tracker.strict_json import JSONOperation, StrictJSON
+
+MAX_CARTS: Final = 100
+"""Of one answer."""
+
+Carts = NamedDependency[SkipValidation[CustomerCarts]]
+PathCart = Annotated[str, PathParameter(description="A cart of the customer")]
+
+_REFUSED: Final = {**CUSTOMER_PROBLEMS, 400: BODY_PROBLEMS[400]}
+_NOT_YOURS: Final = {404: problem_spec("The customer has no such cart")}
+_NOT_CHANGED: Final = {**_REFUSED, **_NOT_YOURS, 409: problem_spec("The cart is purchased")}
+
+
+@dataclass
+class ItemOperation(JSONOperation):
+    """How OpenAPI describes a route that names an item in its path."""
+
+    def __post_init__(self) -> None:
+        """Describe the item's id, which Litestar takes for a URI as it may hold slashes."""
+        super().__post_init__()
+        for parameter in self.parameters or ():
+            if isinstance(parameter, OpenAPIParameter) and parameter.name == "external_id":
+                parameter.schema = Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_EXTERNAL_ID_BYTES)
+                parameter.description = f"The item: 1 to {MAX_EXTERNAL_ID_BYTES} bytes of UTF-8, percent-encoded"
+
+
+@post(
+    "/carts",
+    summary="Create a cart",
+    responses=CUSTOMER_PROBLEMS,
+    response_headers=[SETS_COOKIE],
+    tags=["customers"],
+    **FOR_CUSTOMERS,
+)
+async def create_cart(request: AnyRequest, customer: CurrentCustomer, customer_carts: Carts) -> Response[dto.CartRef]:
+    """Create an empty cart of the customer's, and have the browser keep it."""
+    cart_id = await customer_carts.create(customer.subject)
+    headers = {"Location": f"/carts/{cart_id}", **cookie_of(cart_id, request)}
+    return Response(dto.CartRef(cart_id), headers=headers)
+
+
+@post(
+    "/carts/claim",
+    status_code=200,
+    summary="Make the cart of the cookie the customer's",
+    responses={**CUSTOMER_PROBLEMS, 404: problem_spec("The cart of the cookie belongs to somebody else")},
+    response_headers=[SETS_COOKIE],
+    operation_class=CartOperation,
+    tags=["customers"],
+    **FOR_CUSTOMERS,
+)
+async def claim_cart(request: AnyRequest, customer: CurrentCustomer, customer_carts: Carts) -> Response[dto.CartRef]:
+    """Make the guest's cart of the cookie the customer's, or merge it into their outstanding one.
+
+    Without a cookie that is the outstanding cart, or a new one. It may be called again.
+    """
+    guest_cart_id = cart_id_of_cookie(request.scope["headers"])
+    cart_id = await customer_carts.claim(customer.subject, guest_cart_id)
+    return Response(dto.CartRef(cart_id), headers=cookie_of(cart_id, request))
+
+
+@get("/carts", summary="Find the customer's carts", responses=_REFUSED, tags=["customers"], **FOR_CUSTOMERS)
+async def list_carts(
+    customer: CurrentCustomer,
+    customer_carts: Carts,
+    purchased: Annotated[bool | None, QueryParameter(description="Only those that are, or are not")] = None,
+    after: Annotated[str | None, QueryParameter(description="What `next` said")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_CARTS)] = 20,
+) -> dto.CustomerCarts:
+    """Find the customer's carts, those first that they got last."""
+    behind = None if after is None else parse_cart_id(after)
+    if after is not None and behind is None:
+        raise InvalidInputError("after", "must be the id of one of your carts")
+    found, rest = await customer_carts.list(customer.subject, purchased=purchased, after=behind, limit=limit)
+    return dto.CustomerCarts([dto.CustomerCart(**_described(cart)) for cart in found], rest)
+
+
+@get(
+    "/carts/{cart_id:str}",
+    summary="Show a cart",
+    responses={**CUSTOMER_PROBLEMS, **_NOT_YOURS},
+    tags=["customers"],
+    **FOR_CUSTOMERS,
+)
+async def show_cart(cart_id: PathCart, customer: CurrentCustomer, customer_carts: Carts) -> dto.CustomerCartOut:
+    """Show a cart of the customer's, items first added first."""
+    cart, items = await customer_carts.find(customer.subject, _cart_id(cart_id))
+    return dto.CustomerCartOut(**_described(cart), items=shown(items))
+
+
+@put(
+    "/carts/{cart_id:str}/items/{external_id:path}",
+    dto=StrictJSON[dto.ItemChange],
+    return_dto=None,
+    status_code=204,
+    summary="Put an item into a cart",
+    responses={**BODY_PROBLEMS, **_NOT_CHANGED},
+    operation_class=ItemOperation,
+    tags=["customers"],
+    **FOR_CUSTOMERS,
+)
+async def put_item(
+    cart_id: PathCart,
+    data: JSONBody[dto.ItemChange],
+    request: AnyRequest,
+    customer: CurrentCustomer,
+    customer_carts: Carts,
+) -> None:
+    """Put an item into a cart of the customer's, or change it there."""
+    await customer_carts.put_item(
+        customer.subject,
+        _cart_id(cart_id),
+        _external_id(request),
+        name=data.name,
+        value=data.price,
+        quantity=data.quantity,
+    )
+
+
+@delete(
+    "/carts/{cart_id:str}/items/{external_id:path}",
+    status_code=204,
+    summary="Remove an item from a cart",
+    responses=_NOT_CHANGED,
+    operation_class=ItemOperation,
+    tags=["customers"],
+    **FOR_CUSTOMERS,
+)
+async def delete_item(cart_id: PathCart, request: AnyRequest, customer: CurrentCustomer, customer_carts: Carts) -> None:
+    """Remove an item from a cart of the customer's; it may be called again."""
+    await customer_carts.put_item(
+        customer.subject, _cart_id(cart_id), _external_id(request), name=None, value=None, quantity=0
+    )
+
+
+def _described(cart: Cart) -> dict[str, Any]:
+    return {"cart_id": cart.id, "purchased": cart.purchased, "created_at": cart.owned_at}
+
+
+def _cart_id(text: str) -> CartId:
+    cart_id = parse_cart_id(text)
+    if cart_id is None:
+        raise NotFoundError("you have no cart of this id")
+    return cart_id
+
+
+def _external_id(request: AnyRequest) -> str:
+    """Return what stands behind `/items/`, from the path as it was sent: an id may hold slashes."""
+    sent: bytes = request.scope["raw_path"]
+    try:
+        external_id = unquote_to_bytes(sent.partition(b"/items/")[2]).decode()
+    except UnicodeDecodeError:
+        raise InvalidInputError("external_id", "must be UTF-8") from None
+    check_external_id("external_id", external_id)
+    return external_id

@@ -1,0 +1,79 @@
+"""What a product is, and the rules for what it may hold.
+
+A product that is not sold any more is not deleted but made inactive: carts and orders still name it.
+"""
+
+import re
+import string
+from typing import Final
+
+from msgspec import Struct
+
+from tracker.errors import InvalidInputError
+from tracker.texts import check_text
+
+MAX_SKU_BYTES: Final = 255
+"""Bytes of UTF-8: an item in a cart names its product by the SKU, so it is as long as an external id."""
+
+MAX_TITLE_BYTES: Final = 2048
+"""Bytes of UTF-8; a word of PostgreSQL's text search may not be longer than 2,046."""
+
+MAX_DESCRIPTION_BYTES: Final = 16 * 1024
+MAX_ITEM_TYPE_BYTES: Final = 255
+MAX_PRICE: Final = 2**63 - 1
+"""Cents, as PostgreSQL's bigint holds them."""
+
+MAX_SEARCH_BYTES: Final = 255
+"""Bytes of UTF-8 that are searched for: enough for a title's words, too little for a costly query."""
+
+PUNCTUATION: Final = string.punctuation
+"""ASCII's: parts the words of a title, as PostgreSQL's own parser takes BLACK/BLUE for one word, a path."""
+
+_TO_SPACES: Final = str.maketrans(PUNCTUATION, " " * len(PUNCTUATION))
+
+_CURRENCY: Final = re.compile("[A-Z]{3}")
+
+
+class Product(Struct, frozen=True, gc=False):
+    """Something the store sells, or sold."""
+
+    sku: str
+    title: str
+    description: str
+    item_type: str
+    price: int
+    """Cents of `currency`."""
+    currency: str
+    """Three capital letters (ISO 4217)."""
+    active: bool
+    """Whether it is sold now."""
+
+
+Numbered = tuple[int, Product]
+"""A product with the number of the line it stands on."""
+
+
+def check_product(product: Product) -> None:
+    """Raise InvalidInputError that names the first field of `product` that breaks its rule."""
+    check_sku("sku", product.sku)
+    check_text("title", product.title, MAX_TITLE_BYTES, required=True)
+    check_text("description", product.description, MAX_DESCRIPTION_BYTES)
+    check_text("item_type", product.item_type, MAX_ITEM_TYPE_BYTES, required=True)
+    if not 0 <= product.price <= MAX_PRICE:
+        raise InvalidInputError("price", f"must be an integer number of cents from 0 to {MAX_PRICE}")
+    if not _CURRENCY.fullmatch(product.currency):
+        raise InvalidInputError("currency", "must be three capital letters, as EUR")
+
+
+def check_sku(field: str, text: str) -> None:
+    """Raise InvalidInputError, naming `field`, unless `text` can be a SKU."""
+    check_text(field, text, MAX_SKU_BYTES, required=True)
+
+
+def words_of(field: str, text: str) -> list[str]:
+    """Return the words that `text` searches for; raise InvalidInputError, naming `field`, if it has none."""
+    check_text(field, text, MAX_SEARCH_BYTES, required=True)
+    words = text.translate(_TO_SPACES).split()
+    if not words:
+        raise InvalidInputError(field, "must hold a letter or a digit")
+    return words

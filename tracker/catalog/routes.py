@@ -1,0 +1,89 @@
+"""The catalog's route: some products by their SKUs, or page by page all that are sold."""
+
+from typing import Annotated, Any, Final
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.params import QueryParameter, SkipValidation
+
+from tracker.catalog.domain import MAX_SEARCH_BYTES, MAX_SKU_BYTES, check_sku, words_of
+from tracker.catalog.dto import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    MAX_SKUS,
+    CatalogOut,
+    check_skus,
+    limit_of,
+    shown,
+)
+from tracker.catalog.service import Catalog
+from tracker.errors import InvalidInputError
+from tracker.http import problem_spec
+
+_SKU: Final = Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_SKU_BYTES)
+
+
+def _described(description: str, **schema: Any) -> QueryParameter:  # noqa: ANN401  # fields of Schema
+    """Return a parameter that is taken as text, so that its rule is told in our words, and shown as `schema`."""
+    return QueryParameter(description=description, schema_extra={"one_of": None, **schema})
+
+
+@get(
+    "/catalog",
+    summary="Show products",
+    responses={
+        400: problem_spec("A parameter breaks its rule; the answer names both"),
+        431: problem_spec("The address is too long: with all headers at most 16 KiB"),
+        503: problem_spec("Try again after Retry-After seconds"),
+    },
+    tags=["catalog"],
+)
+async def show_catalog(
+    catalog: NamedDependency[SkipValidation[Catalog]],
+    sku: Annotated[
+        list[str] | None,
+        _described(
+            "Show these products, in this order, also those that are not sold any more; not with the others.",
+            type=OpenAPIType.ARRAY,
+            items=_SKU,
+            max_items=MAX_SKUS,
+        ),
+    ] = None,
+    q: Annotated[
+        str | None,
+        _described(
+            "Each word of it begins a word of the title.",
+            type=OpenAPIType.STRING,
+            min_length=1,
+            max_length=MAX_SEARCH_BYTES,
+        ),
+    ] = None,
+    after: Annotated[
+        str | None,
+        _described(
+            "Show the page behind this SKU: `next` of the page before.",
+            type=OpenAPIType.STRING,
+            min_length=1,
+            max_length=MAX_SKU_BYTES,
+        ),
+    ] = None,
+    limit: Annotated[
+        str | None,
+        _described(
+            "Products of a page.", type=OpenAPIType.INTEGER, minimum=1, maximum=MAX_LIMIT, default=DEFAULT_LIMIT
+        ),
+    ] = None,
+) -> CatalogOut:
+    """Show the products with the SKUs asked for, or else a page of those that are sold, by SKU."""
+    if sku is not None:
+        if (q, after, limit) != (None, None, None):
+            raise InvalidInputError("sku", "does not go together with q, after or limit")
+        check_skus(sku)
+        described, unknown = await catalog.describe(sku)
+        return shown(described, unknown=unknown)
+    words = [] if q is None else words_of("q", q)
+    if after is not None:
+        check_sku("after", after)
+    products, following = await catalog.page(after=after or "", limit=limit_of(limit), words=words)
+    return shown(products, following=following)

@@ -1,0 +1,1 @@
+"""A cart becomes an order, and the order is paid for."""

@@ -1,0 +1,99 @@
+"""The connection below Stripe's library: what comes over it is bounded, and has the form that the library expects.
+
+The library's own clients send through the proxies of the environment, read answers of any size, and let an
+answer of another form (of a proxy in between, say) end in an AttributeError somewhere above.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+import msgspec
+import stripe
+from msgspec import Struct
+
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+
+CONNECT_TIMEOUT_S: Final = 5.0
+
+CONNECTIONS: Final = 20
+"""Most calls in flight per process; who comes later waits within the time of the call."""
+
+
+class _Error(Struct):
+    """What the library reads of an error."""
+
+    type: str | None = None
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
+
+
+class _Answer(Struct):
+    error: _Error | None = None
+
+
+_check = msgspec.json.Decoder(_Answer).decode
+
+
+class HTTPClient(stripe.HTTPClient):
+    """What `stripe.StripeClient` sends its requests with."""
+
+    name = "httpx"
+
+    def __init__(self, *, timeout_s: float) -> None:
+        """Give each try `timeout_s` seconds."""
+        super().__init__()
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def request_async(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        post_data: Any = None,  # noqa: ANN401  # as in the class above: form data
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Return body, status and headers; raise APIConnectionError, which says whether to try again."""
+        try:
+            async with self._client.stream(
+                method, url, content=post_data, headers={**headers, "Accept-Encoding": "identity"}
+            ) as answer:
+                body = await _read(answer)
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise _unanswered(f"no answer: {reason}", should_retry=True) from error
+        try:
+            _check(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            reason = f"the answer with status {answer.status_code} cannot be used: {error}"
+            raise _unanswered(reason, should_retry=answer.is_server_error) from error
+        return body, answer.status_code, answer.headers
+
+    async def sleep_async(self, secs: float) -> None:
+        """Wait about `secs` before the next try; the library's own jitter leaves the first wait as it is."""
+        await asyncio.sleep(random.uniform(0.5, 1.5) * secs)  # noqa: S311  # not a secret
+
+    async def close_async(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    body = b""
+    async for part in answer.aiter_raw():
+        body += part
+        if len(body) > MAX_ANSWER_BYTES:
+            reason = f"the answer cannot be used: it is larger than {MAX_ANSWER_BYTES} bytes"
+            raise _unanswered(reason, should_retry=False)
+    return body
+
+
+def _unanswered(reason: str, *, should_retry: bool) -> stripe.APIConnectionError:
+    return stripe.APIConnectionError(reason, should_retry=should_retry)  # type: ignore[no-untyped-call]  # has no types

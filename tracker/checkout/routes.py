@@ -1,0 +1,155 @@
+"""The routes of the checkout: HTTP in, `Checkout` calls, HTTP out."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.openapi.spec import Parameter as OpenAPIParameter
+from litestar.params import HeaderParameter, JSONBody, PathParameter, SkipValidation
+
+from tracker.carts.cookie import cart_id_of_cookie
+from tracker.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
+from tracker.carts.domain import parse_cart_id
+from tracker.checkout.domain import Line, Order, Status
+from tracker.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
+from tracker.checkout.service import NOT_YOURS, Checkout
+from tracker.errors import ConflictError, InvalidInputError, NotFoundError, PaymentRefusedError
+from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
+from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
+from tracker.strict_json import JSONOperation, StrictJSON
+
+RETRY_AFTER_S: Final = 5
+"""When to look again for what became of an order that is still `paying`."""
+
+_PAYING: Final = "What becomes of the payment is not known yet: the order is `paying`, and is settled later"
+
+KEY_HEADER: Final = "Idempotency-Key"
+
+_KEY: Final = re.compile("[\x21-\x7e]{1,255}")
+_KEY_RULE: Final = "must be 1 to 255 visible ASCII characters, other ones for each checkout"
+
+Checkouts = NamedDependency[SkipValidation[Checkout]]
+
+_CHECKOUT_PROBLEMS: Final = {
+    **CUSTOMER_PROBLEMS,
+    **BODY_PROBLEMS,
+    402: problem_spec("The payment was refused; the answer says why. The cart is open again"),
+    409: problem_spec("The cart cannot be bought; the answer says why"),
+    422: problem_spec("The Idempotency-Key was used for another checkout"),
+}
+
+
+@dataclass
+class CheckoutOperation(CartOperation):
+    """How OpenAPI describes the checkout."""
+
+    def __post_init__(self) -> None:
+        """Require the key, whose absence is answered like any other error of a field."""
+        super().__post_init__()
+        for parameter in self.parameters or ():
+            if isinstance(parameter, OpenAPIParameter) and parameter.name == KEY_HEADER:
+                parameter.required = True
+                parameter.schema = Schema(type=OpenAPIType.STRING, pattern=f"^{_KEY.pattern}$", examples=["7d9f5f0e"])
+
+
+@post(
+    "/carts/{cart_id:str}/checkout",
+    dto=StrictJSON[CheckoutIn],
+    return_dto=None,
+    status_code=200,
+    summary="Buy a cart",
+    responses={**_CHECKOUT_PROBLEMS, 202: ResponseSpec(OrderOut, description=_PAYING, generate_examples=False)},
+    response_headers=[SETS_COOKIE],
+    operation_class=CheckoutOperation,
+    tags=["checkout"],
+    **FOR_CUSTOMERS,
+)
+async def check_out(  # what Litestar hands in
+    cart_id: Annotated[str, PathParameter(description="A cart of the customer")],
+    data: JSONBody[CheckoutIn],
+    request: AnyRequest,
+    customer: CurrentCustomer,
+    checkout: Checkouts,
+    idempotency_key: Annotated[str | None, HeaderParameter(name=KEY_HEADER, description=_KEY_RULE)] = None,
+) -> Response[OrderOut]:
+    """Buy a cart of the customer's at the prices of the catalog.
+
+    The same Idempotency-Key gives the same answer. Once it is paid the browser gets a new cart.
+    """
+    if idempotency_key is None or not _KEY.fullmatch(idempotency_key):
+        raise InvalidInputError(KEY_HEADER, _KEY_RULE)
+    wanted = parse_cart_id(cart_id)
+    if wanted is None:
+        raise ConflictError(NOT_YOURS)
+    found = await checkout.check_out(customer.subject, wanted, data.payment_method, idempotency_key)
+    order, lines, next_cart_id = found
+    headers = {"Location": f"/orders/{order.id}"}
+    match order.status:
+        case Status.FAILED:
+            raise PaymentRefusedError(order.reason)
+        case Status.PAYING:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+        case Status.PAID:
+            if next_cart_id and cart_id_of_cookie(request.scope["headers"]) in {None, wanted}:
+                headers |= cookie_of(next_cart_id, request)
+    answer = _shown(order, lines, next_cart_id)
+    return Response(answer, status_code=202 if order.status is Status.PAYING else 200, headers=headers)
+
+
+@get(
+    "/orders/{order_id:str}",
+    summary="Show an order",
+    responses={**CUSTOMER_PROBLEMS, 404: problem_spec("The customer has no such order")},
+    tags=["checkout"],
+    **FOR_CUSTOMERS,
+)
+async def show_order(
+    order_id: Annotated[str, PathParameter(description="An order of the customer")],
+    customer: CurrentCustomer,
+    checkout: Checkouts,
+) -> OrderOut:
+    """Show an order of the customer's, and what became of its payment."""
+    wanted = parse_cart_id(order_id)  # an order's id is of the same form
+    if wanted is None:
+        raise NotFoundError("you have no order of this id")
+    return _shown(*await checkout.find(customer.subject, wanted))
+
+
+@post(
+    "/payments/stripe",
+    status_code=204,
+    summary="Hear from Stripe",
+    operation_class=JSONOperation,
+    responses={
+        400: problem_spec("The message is not one that Stripe has signed lately"),
+        413: problem_spec("The body is larger than 64 KiB"),
+        501: problem_spec("No payment processor is configured, or no secret for its webhooks"),
+        503: problem_spec("Try again after Retry-After seconds"),
+    },
+    tags=["checkout"],
+)
+async def hear_stripe(
+    request: AnyRequest,
+    checkout: Checkouts,
+    signature: Annotated[str, HeaderParameter(name="Stripe-Signature", description="As Stripe sets it")] = "",
+) -> None:
+    """Take a webhook of Stripe's: what became of a payment."""
+    await checkout.hear(await request.body(), signature)
+
+
+def _shown(order: Order, lines: list[Line], next_cart_id: str | None) -> OrderOut:
+    return OrderOut(
+        order_id=order.id,
+        cart_id=order.cart_id,
+        next_cart_id=next_cart_id,
+        status=order.status,
+        reason=order.reason,
+        total=order.total,
+        currency=order.currency,
+        created_at=order.created_at,
+        lines=[OrderLineOut(line.sku, line.title, line.item_type, line.price, line.quantity) for line in lines],
+    )

@@ -1,0 +1,195 @@
+"""The provider, over HTTP.
+
+Nothing it sends is trusted: redirects are not followed, an answer is bounded in bytes and time, and what
+it says is checked before it is used. Whatever goes wrong is a `ProviderUnavailableError`; only that it does
+not take a code is the customer's business.
+"""
+
+import logging
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from tracker.errors import TrackerError, UnavailableError
+from tracker.waits import Waits
+
+TIMEOUT_S: Final = 5.0
+"""For a whole answer; somebody waits for it."""
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+
+MAX_KEYS_BYTES: Final = 1024 * 1024
+"""Of a key set: keys with long certificate chains are large."""
+
+CONNECTIONS: Final = 10
+
+_OUR_FAULT: Final = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_request"})
+"""Errors of RFC 6749, section 5.2, that no new login would change."""
+
+logger = logging.getLogger(__name__)
+
+
+class ProviderUnavailableError(UnavailableError):
+    """The identity provider does not answer, or not as it should."""
+
+    retry_after_s = 5
+
+
+class CodeRefusedError(TrackerError):
+    """The provider does not take the code that a browser brought."""
+
+
+class Discovery(Struct, frozen=True):
+    """What the provider says about itself (OpenID Connect Discovery, section 3)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    token_endpoint_auth_methods_supported: list[str] = msgspec.field(default_factory=lambda: ["client_secret_basic"])
+    authorization_response_iss_parameter_supported: bool = False
+
+
+class _Tokens(Struct):
+    id_token: str
+
+
+class _Refusal(Struct):
+    error: str
+
+
+class ProviderClient:
+    """One pooled client."""
+
+    def __init__(self, issuer: str, waits: Waits, *, client_id: str | None, client_secret: str | None) -> None:
+        self._issuer = issuer
+        self._waits = waits
+        self._client_id = client_id or ""
+        self._client_secret = client_secret or ""
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT_S,
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            follow_redirects=False,
+            trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
+        )
+
+    async def discover(self) -> Discovery:
+        """Return what the provider says about itself; raise ProviderUnavailableError."""
+        url = f"{self._issuer.removesuffix('/')}/.well-known/openid-configuration"
+        found = _decoded(await self._fetch(url, MAX_ANSWER_BYTES), Discovery)
+        if found.issuer != self._issuer:
+            raise _unusable("its issuer is not TRACKER_OIDC_ISSUER")
+        for endpoint in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
+            if not _is_endpoint(endpoint, secure=self._issuer.startswith("https:")):
+                raise _unusable("an address in it is not valid")
+        return found
+
+    async def keys(self, url: str) -> bytes:
+        """Return the key set at `url` as it is; raise ProviderUnavailableError."""
+        return await self._fetch(url, MAX_KEYS_BYTES)
+
+    async def exchange(self, provider: Discovery, *, code: str, redirect_uri: str, verifier: str) -> str:
+        """Return the ID token for a code; raise CodeRefusedError or ProviderUnavailableError."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        auth: tuple[str, str] | None = None
+        if "client_secret_basic" in provider.token_endpoint_auth_methods_supported:
+            auth = (quote(self._client_id, safe=""), quote(self._client_secret, safe=""))
+        elif "client_secret_post" in provider.token_endpoint_auth_methods_supported:
+            form |= {"client_id": self._client_id, "client_secret": self._client_secret}
+        else:
+            raise _unusable("it takes neither client_secret_basic nor client_secret_post")
+        request = self._client.build_request("POST", provider.token_endpoint, data=form, headers=_HEADERS)
+        status, content = await self._send(request, MAX_ANSWER_BYTES, auth)
+        if status in {400, 401, 403}:
+            raise _refusal(content)
+        if status != httpx.codes.OK:
+            raise _unusable(f"its status is {status}")
+        return _decoded(content, _Tokens).id_token
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def _fetch(self, url: str, max_bytes: int) -> bytes:
+        status, content = await self._send(self._client.build_request("GET", url, headers=_HEADERS), max_bytes)
+        if status != httpx.codes.OK:
+            raise _unusable(f"its status is {status}")
+        return content
+
+    async def _send(
+        self, request: httpx.Request, max_bytes: int, auth: tuple[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        try:
+            # httpx's own time-out is for each read; one byte a minute would never end.
+            async with self._waits.within(TIMEOUT_S):
+                answer = await self._client.send(request, auth=auth, stream=True)
+                try:
+                    return answer.status_code, await _read(answer, max_bytes)
+                finally:
+                    await answer.aclose()
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise ProviderUnavailableError("the identity provider did not answer in time") from error
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+            raise ProviderUnavailableError("the identity provider cannot be reached") from error
+
+
+_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
+
+T = TypeVar("T", bound=Struct)
+
+
+async def _read(answer: httpx.Response, max_bytes: int) -> bytes:
+    content = b""
+    async for part in answer.aiter_raw():
+        content += part
+        if len(content) > max_bytes:
+            raise _unusable(f"it is larger than {max_bytes} bytes")
+    return content
+
+
+def _decoded(content: bytes, model: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=model)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _unusable(str(error)) from error
+
+
+def _refusal(content: bytes) -> CodeRefusedError | ProviderUnavailableError:
+    error = _decoded(content, _Refusal).error
+    if error in _OUR_FAULT:
+        logger.error("the identity provider refuses Tracker's own part of a login: %s", error)
+        return ProviderUnavailableError(f"the identity provider refuses Tracker itself: {error}")
+    return CodeRefusedError("the identity provider does not take this login any more")
+
+
+def _unusable(reason: str) -> ProviderUnavailableError:
+    return ProviderUnavailableError(f"the identity provider's answer cannot be used: {reason}")
+
+
+def _is_endpoint(url: str, *, secure: bool) -> bool:
+    """Tell whether `url` can be called; an https provider has no endpoints that anybody could listen to."""
+    try:
+        parts = urlsplit(url)
+        schemes = {"https"} if secure else {"http", "https"}
+        return (
+            parts.scheme in schemes
+            and bool(parts.hostname)
+            and parts.port != 0
+            and parts.username is None
+            and not parts.fragment
+            and url.isascii()
+            and url.isprintable()
+            and " " not in url
+        )
+    except ValueError:
+        return False

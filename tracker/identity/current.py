@@ -1,0 +1,46 @@
+"""What a route that needs a customer declares.
+
+`customer: CurrentCustomer` among its parameters, `**FOR_CUSTOMERS` among its options: then a request of nobody is
+answered with 401 before the route is called, and no cache keeps what a customer is shown.
+"""
+
+from typing import Any, Final
+
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from tracker.http import problem_spec
+from tracker.identity.domain import Customer
+
+CurrentCustomer = NamedDependency[SkipValidation[Customer]]
+"""Who sent the request; `identity.routes.customer_of_request` finds that out."""
+
+CUSTOMER_PROBLEMS: Final = {
+    401: problem_spec("Nobody is logged in, or the bearer token is not valid; WWW-Authenticate says more"),
+    403: problem_spec("With a session cookie: the request may come from another site's page"),
+    501: problem_spec("No identity provider is set"),
+    503: problem_spec("Something that is needed does not answer; try again after Retry-After seconds"),
+}
+"""The errors of every such route."""
+
+
+class NotStored:
+    """Middleware that keeps every answer of a route, its errors as well, out of all caches."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a request, and its answer with one more header."""
+
+        async def send_not_stored(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
+            await send(message)
+
+        await self._app(scope, receive, send_not_stored)
+
+
+FOR_CUSTOMERS: Final[dict[str, Any]] = {"middleware": [NotStored], "security": [{"token": []}, {"session": []}]}
+"""Options of the decorator of every such route; `app` says what the two schemes are."""

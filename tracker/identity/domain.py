@@ -1,0 +1,85 @@
+"""Who a customer is, what a request says about its sender, and where a browser may be sent back to."""
+
+import re
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from tracker.errors import ForbiddenError, InvalidInputError
+
+MAX_SUBJECT_CHARS: Final = 255
+"""Of what the provider calls a customer (OpenID Connect Core, section 2)."""
+
+Subject = Annotated[
+    str, Meta(min_length=1, max_length=MAX_SUBJECT_CHARS, pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")
+]
+"""What the provider calls a customer: never another one's, and kept as it is, letter case and all."""
+
+MAX_RETURN_ADDRESS_CHARS: Final = 1024
+
+_RETURN_ADDRESS: Final = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?\Z")
+"""Visible ASCII without a backslash, which browsers read as a slash; a second slash would begin a host."""
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Customer(Struct, frozen=True):
+    """Who is logged in."""
+
+    subject: str
+    """What the provider calls them; see `Subject`."""
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """What a request says about who sent it, and from where."""
+
+    method: str
+
+    origin: str
+    """Of Tracker itself as the client sees it: `scheme://host[:port]`; empty if the request names no host."""
+
+    authorization: str = ""
+    cookies: tuple[str, ...] = ()
+    """The values of its Cookie headers."""
+
+    sent_origins: tuple[str, ...] = ()
+    """Of its Origin headers: of the page that made a browser send it."""
+
+    fetch_sites: tuple[str, ...] = ()
+    """Of its Sec-Fetch-Site headers: how that page is related to Tracker."""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it came over https."""
+        return self.origin.startswith("https://")
+
+
+def check_return_address(address: str) -> str:
+    """Return the path to go back to after logging in or out.
+
+    Raises InvalidInputError if that could lead a browser to another site.
+    """
+    if len(address) > MAX_RETURN_ADDRESS_CHARS or not _RETURN_ADDRESS.match(address):
+        rule = (
+            "must be a path on this site: one slash at the start, then visible ASCII without a backslash,"
+            f" at most {MAX_RETURN_ADDRESS_CHARS} characters"
+        )
+        raise InvalidInputError("return_to", rule)
+    return address
+
+
+def check_same_site(caller: Caller) -> None:
+    """Raise ForbiddenError if another site's page may have made the browser send a request that changes something.
+
+    A browser adds the session cookie by itself; who sent a bearer token has it, so that needs no such proof.
+    """
+    if caller.method in _SAFE_METHODS:
+        return
+    if any(site != "same-origin" for site in caller.fetch_sites):
+        raise ForbiddenError("the request comes from another site's page: Sec-Fetch-Site must be same-origin")
+    if any(origin.lower() != caller.origin.lower() for origin in caller.sent_origins):
+        msg = f"the request comes from another site's page: Origin must be {caller.origin}"
+        raise ForbiddenError(msg)
+    if not caller.fetch_sites and not caller.sent_origins:
+        msg = "a request with a session cookie needs an Origin or Sec-Fetch-Site header, as browsers send them"
+        raise ForbiddenError(msg)

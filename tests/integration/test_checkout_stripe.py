@@ -1,5 +1,6 @@
 """A checkout that is paid through Stripe."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -8,13 +9,27 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import Database, Tracker, copied, starter
 from tests.oidc import Provider
+from tests.parts import new_flusher, new_service
 from tests.reservations import wait_until
 from tests.store import Shopper, new_shopper, sell, settle_now
 from tests.stripe_api import ACCEPTED, CONFIRM, CREATE, DECLINED, WEBHOOK_SECRET, StripeAPI, stripe_api
 from tests.stripe_service import Rule
+from tracker.carts.aggregator import Aggregator
+from tracker.carts.domain import CartId
+from tracker.checkout import service
+from tracker.checkout.domain import Order, Status
+from tracker.checkout.payments import processor_of
+from tracker.checkout.service import Checkout, SettleLater
+from tracker.checkout.settling import settle_later
+from tracker.db.engine import create_engine
+from tracker.db.requests import RequestDatabase
+from tracker.errors import DatabaseUnavailableError
+from tracker.settings import Settings, load_settings
+from tracker.waits import Waits
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +144,45 @@ def test_a_webhook_about_another_payment_settles_nothing(
         assert anna.order(order["id"])["status"] == "paying"
         stripe.obey()
         assert answer.result(60).status_code == 200
+
+
+async def checked_out(store: Database, settings: Settings, customer: str, cart_id: str, later: SettleLater) -> Order:
+    """Check out in this process."""
+    engine, waits, aggregator = create_engine(store.url, pool_size=2), Waits(), Aggregator(1_000_000)
+    processor = processor_of(settings)
+    assert processor is not None
+    carts = new_service(aggregator, new_flusher(aggregator), engine)
+    database = RequestDatabase(engine, waits)
+    checkout = Checkout(database, waits, carts, processor, settle_later=later, follow_up=None)
+    try:
+        order, _, _ = await checkout.check_out(customer, CartId(cart_id), ACCEPTED, "k")
+    finally:
+        await processor.close()
+        await engine.dispose()
+    return order
+
+
+def test_a_payment_that_takes_too_long_leaves_the_order_paying(
+    anna: Shopper, stripe: StripeAPI, store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PAYMENT_TIMEOUT_S", 0.5)
+    cart_id = cart_with_a_mug(anna)
+    stripe.obey(Rule(CONFIRM, "hold", "before"))
+    order = asyncio.run(checked_out(store, load_settings(stripe.env), anna.subject, cart_id, settle_later))
+    assert order.status is Status.PAYING
+    assert anna.carts("?purchased=true") == [cart_id]
+
+
+def test_an_order_without_its_job_is_no_order(anna: Shopper, stripe: StripeAPI, store: Database) -> None:
+    async def fails(connection: AsyncConnection, order_id: str) -> None:
+        del connection, order_id
+        raise OSError("the job cannot be written")
+
+    cart_id = cart_with_a_mug(anna)
+    with pytest.raises(DatabaseUnavailableError):
+        asyncio.run(checked_out(store, load_settings(stripe.env), anna.subject, cart_id, fails))
+    assert store.fetch("SELECT 1 FROM orders WHERE cart_id = $1", cart_id) == []
+    assert anna.carts() == anna.carts("?purchased=false") == [cart_id]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Stripe-Signature": "t=1,v1=00"}, {"Stripe-Signature": "nonsense"}])

@@ -32,15 +32,14 @@ from sqlalchemy.sql.selectable import LateralFromClause
 from tracker.carts.domain import Cart, CartId, Held, Item, ItemKey
 from tracker.carts.tables import carts, items
 
+_ID: Final[Column[str]] = Column("id", Uuid(as_uuid=False))
+
 _CART: Final = select(*(carts.c[field] for field in Cart.__struct_fields__))
+
+_BY_ID: Final = _CART.where(carts.c.id == bindparam("id", type_=_ID.type))
 
 _PURCHASED: Final = carts.c.purchased
 _OPEN: Final = carts.c.next_cart_id.is_(None)
-
-_BY_ID: Final = _CART.where(carts.c.id == bindparam("id", type_=Uuid(as_uuid=False)))
-
-
-_ID: Final[Column[str]] = Column("id", Uuid(as_uuid=False))
 
 
 def _chains() -> CTE:

@@ -78,12 +78,14 @@ class _InTransaction(Driver):
         return ""
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
-        """Not needed to put jobs in."""
-        raise NotImplementedError
+        """Refuse: a transaction ends before anybody could hear."""
+        del channel, callback
+        raise RuntimeError("nobody listens in a transaction")
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Not needed to put jobs in."""
-        raise NotImplementedError
+        """Refuse: the trigger on the table notifies, once the jobs are committed."""
+        del channel, payload
+        raise RuntimeError("nobody notifies in a transaction")
 
     @property
     def shutdown(self) -> asyncio.Event:

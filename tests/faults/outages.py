@@ -160,7 +160,6 @@ class Proxy:
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._released = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
 
@@ -190,19 +189,20 @@ class Proxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
+        self.mode = "reset"
+        self._released.set()
+        await asyncio.sleep(0.02)  # a server that closes between accept and handler leaves the socket open (3.11)
         self._server.close()
-        self._cut_all()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            self._cut_all()
+            await asyncio.wait(others, timeout=0.1)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        if self.mode == "reset":
-            writer.transport.abort()
-            return
         upstream: asyncio.StreamWriter | None = None
         try:
+            if self.mode == "reset":
+                return
             if self._folder is not None:
                 from_server, upstream = await asyncio.open_unix_connection(f"{self._folder}/{SOCKET_NAME}")
             else:
@@ -212,13 +212,13 @@ class Proxy:
                 asyncio.create_task(self._pump(reader, upstream, writer, from_client=True)),
                 asyncio.create_task(self._pump(from_server, writer, upstream, from_client=False)),
             }
-            self._tasks |= pumps
             await asyncio.wait(pumps)
-            self._tasks -= pumps
         finally:
             for one in (writer, upstream):
                 if one is not None:
                     one.transport.abort()
+                    with contextlib.suppress(OSError):
+                        await one.wait_closed()
                     self._writers.discard(one)
 
     async def _pump(

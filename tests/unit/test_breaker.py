@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tracker.reservations import breaker
-from tracker.reservations.breaker import FAILURES, Breaker
+from tracker.jobs import breaker
+from tracker.jobs.breaker import FAILURES, Breaker
 
 
 @pytest.fixture(autouse=True)

@@ -19,10 +19,14 @@ from tracker.carts.routes import shown
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
+from tracker.parameters import limit_of, limit_parameter
 from tracker.strict_json import JSONOperation, StrictJSON
 
 MAX_CARTS: Final = 100
 """Of one answer."""
+
+USUAL_CARTS: Final = 20
+"""Of an answer whose request does not say how many."""
 
 Carts = NamedDependency[SkipValidation[CustomerCarts]]
 PathCart = Annotated[str, PathParameter(description="A cart of the customer")]
@@ -86,13 +90,14 @@ async def list_carts(
     customer_carts: Carts,
     purchased: Annotated[bool | None, QueryParameter(description="Only those that are, or are not")] = None,
     after: Annotated[str | None, QueryParameter(description="What `next` said")] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_CARTS)] = 20,
+    limit: Annotated[str | None, limit_parameter("Carts of a page.", default=USUAL_CARTS, largest=MAX_CARTS)] = None,
 ) -> dto.CustomerCarts:
     """Find the customer's carts, those first that they got last."""
     behind = None if after is None else parse_cart_id(after)
     if after is not None and behind is None:
         raise InvalidInputError("after", "must be the id of one of your carts")
-    found, rest = await customer_carts.list(customer.subject, purchased=purchased, after=behind, limit=limit)
+    most = limit_of(limit, default=USUAL_CARTS, largest=MAX_CARTS)
+    found, rest = await customer_carts.list(customer.subject, purchased=purchased, after=behind, limit=most)
     return dto.CustomerCarts([dto.CustomerCart(**_described(cart)) for cart in found], rest)
 
 

@@ -1,6 +1,5 @@
 """What clients of the catalog ask for and get."""
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -11,13 +10,6 @@ from tracker.errors import InvalidInputError
 
 MAX_SKUS: Final = 100
 """Of one request, if they fit into the 16 KiB that its head may have."""
-
-MAX_LIMIT: Final = 1000
-"""Products of a page."""
-
-DEFAULT_LIMIT: Final = 100
-
-_LIMIT: Final = re.compile("[0-9]{1,4}")
 
 
 class ProductOut(Struct):
@@ -63,12 +55,3 @@ def check_skus(skus: Sequence[str]) -> None:
         raise InvalidInputError("sku", f"must be given at most {MAX_SKUS} times; it is given {len(skus)} times")
     for sku in skus:
         check_sku("sku", sku)
-
-
-def limit_of(text: str | None) -> int:
-    """Return how many products a page holds at most; raise InvalidInputError if `text` does not say it."""
-    if text is None:
-        return DEFAULT_LIMIT
-    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise InvalidInputError("limit", f"must be an integer from 1 to {MAX_LIMIT}")
-    return int(text)

@@ -1,32 +1,25 @@
 """The catalog's route: some products by their SKUs, or page by page all that are sold."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIType, Schema
-from litestar.params import QueryParameter, SkipValidation
+from litestar.params import SkipValidation
 
 from tracker.catalog.domain import MAX_SEARCH_BYTES, MAX_SKU_BYTES, check_sku, words_of
 from tracker.catalog.dto import (
-    DEFAULT_LIMIT,
-    MAX_LIMIT,
     MAX_SKUS,
     CatalogOut,
     check_skus,
-    limit_of,
     shown,
 )
 from tracker.catalog.service import Catalog
 from tracker.errors import InvalidInputError
 from tracker.http import problem_spec
+from tracker.parameters import limit_of, limit_parameter, text_parameter
 
 _SKU: Final = Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_SKU_BYTES)
-
-
-def _described(description: str, **schema: Any) -> QueryParameter:  # noqa: ANN401  # fields of Schema
-    """Return a parameter that is taken as text, so that its rule is told in our words, and shown as `schema`."""
-    return QueryParameter(description=description, schema_extra={"one_of": None, **schema})
 
 
 @get(
@@ -43,7 +36,7 @@ async def show_catalog(
     catalog: NamedDependency[SkipValidation[Catalog]],
     sku: Annotated[
         list[str] | None,
-        _described(
+        text_parameter(
             "Show these products, in this order, also those that are not sold any more; not with the others.",
             type=OpenAPIType.ARRAY,
             items=_SKU,
@@ -52,7 +45,7 @@ async def show_catalog(
     ] = None,
     q: Annotated[
         str | None,
-        _described(
+        text_parameter(
             "Each word of it begins a word of the title.",
             type=OpenAPIType.STRING,
             min_length=1,
@@ -61,19 +54,14 @@ async def show_catalog(
     ] = None,
     after: Annotated[
         str | None,
-        _described(
+        text_parameter(
             "Show the page behind this SKU: `next` of the page before.",
             type=OpenAPIType.STRING,
             min_length=1,
             max_length=MAX_SKU_BYTES,
         ),
     ] = None,
-    limit: Annotated[
-        str | None,
-        _described(
-            "Products of a page.", type=OpenAPIType.INTEGER, minimum=1, maximum=MAX_LIMIT, default=DEFAULT_LIMIT
-        ),
-    ] = None,
+    limit: Annotated[str | None, limit_parameter("Products of a page.")] = None,
 ) -> CatalogOut:
     """Show the products with the SKUs asked for, or else a page of those that are sold, by SKU."""
     if sku is not None:

@@ -1,14 +1,11 @@
 """The routes of the checkout: HTTP in, `Checkout` calls, HTTP out."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIType, Schema
-from litestar.openapi.spec import Parameter as OpenAPIParameter
 from litestar.params import HeaderParameter, JSONBody, PathParameter, SkipValidation
 
 from tracker.carts.cookie import cart_id_of_cookie
@@ -17,8 +14,9 @@ from tracker.carts.domain import parse_cart_id
 from tracker.checkout.domain import Line, Order, Status
 from tracker.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
 from tracker.checkout.service import NOT_YOURS, Checkout
-from tracker.errors import ConflictError, InvalidInputError, NotFoundError, PaymentRefusedError
+from tracker.errors import ConflictError, NotFoundError, PaymentRefusedError
 from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
+from tracker.idempotency import IdempotencyKey, check_key, describe_key
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.strict_json import JSONOperation, StrictJSON
 
@@ -26,11 +24,6 @@ RETRY_AFTER_S: Final = 5
 """When to look again for what became of an order that is still `paying`."""
 
 _PAYING: Final = "What becomes of the payment is not known yet: the order is `paying`, and is settled later"
-
-KEY_HEADER: Final = "Idempotency-Key"
-
-_KEY: Final = re.compile("[\x21-\x7e]{1,255}")
-_KEY_RULE: Final = "must be 1 to 255 visible ASCII characters, other ones for each checkout"
 
 Checkouts = NamedDependency[SkipValidation[Checkout]]
 
@@ -48,12 +41,9 @@ class CheckoutOperation(CartOperation):
     """How OpenAPI describes the checkout."""
 
     def __post_init__(self) -> None:
-        """Require the key, whose absence is answered like any other error of a field."""
+        """Require the key."""
         super().__post_init__()
-        for parameter in self.parameters or ():
-            if isinstance(parameter, OpenAPIParameter) and parameter.name == KEY_HEADER:
-                parameter.required = True
-                parameter.schema = Schema(type=OpenAPIType.STRING, pattern=f"^{_KEY.pattern}$", examples=["7d9f5f0e"])
+        describe_key(self, required=True)
 
 
 @post(
@@ -74,18 +64,17 @@ async def check_out(  # what Litestar hands in
     request: AnyRequest,
     customer: CurrentCustomer,
     checkout: Checkouts,
-    idempotency_key: Annotated[str | None, HeaderParameter(name=KEY_HEADER, description=_KEY_RULE)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[OrderOut]:
     """Buy a cart of the customer's at the prices of the catalog.
 
     The same Idempotency-Key gives the same answer. Once it is paid the browser gets a new cart.
     """
-    if idempotency_key is None or not _KEY.fullmatch(idempotency_key):
-        raise InvalidInputError(KEY_HEADER, _KEY_RULE)
+    key = check_key(idempotency_key)
     wanted = parse_cart_id(cart_id)
     if wanted is None:
         raise ConflictError(NOT_YOURS)
-    found = await checkout.check_out(customer.subject, wanted, data.payment_method, idempotency_key)
+    found = await checkout.check_out(customer.subject, wanted, data.payment_method, key)
     order, lines, next_cart_id = found
     headers = {"Location": f"/orders/{order.id}"}
     match order.status:

@@ -12,10 +12,10 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tracker.jobs.breaker import Breaker
 from tracker.jobs.queue import enqueue
 from tracker.jobs.runner import TryAgainError
 from tracker.reservations import store
-from tracker.reservations.breaker import Breaker
 from tracker.reservations.client import RefusedError, ReservationClient, UnansweredError
 from tracker.reservations.domain import Attempt, ReservationKey, backoff_s
 from tracker.reservations.store import Wanted

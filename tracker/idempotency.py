@@ -1,0 +1,33 @@
+"""The Idempotency-Key of a request: what makes that a repeat gets the answer of the first."""
+
+import re
+from typing import Annotated, Final
+
+from litestar.openapi.spec import OpenAPIType, Operation, Schema
+from litestar.openapi.spec import Parameter as OpenAPIParameter
+from litestar.params import HeaderParameter
+
+from tracker.errors import InvalidInputError
+
+KEY_HEADER: Final = "Idempotency-Key"
+
+_KEY: Final = re.compile("[\x21-\x7e]{1,255}")
+_RULE: Final = "must be 1 to 255 visible ASCII characters, other ones for each new request"
+
+IdempotencyKey = Annotated[str | None, HeaderParameter(name=KEY_HEADER, description=_RULE)]
+"""A handler's parameter; `check_key` says whether it is valid."""
+
+
+def check_key(key: str | None) -> str:
+    """Return a key that a request must have; raise InvalidInputError if it is missing or not valid."""
+    if key is None or not _KEY.fullmatch(key):
+        raise InvalidInputError(KEY_HEADER, _RULE)
+    return key
+
+
+def describe_key(operation: Operation, *, required: bool) -> None:
+    """Have OpenAPI describe the form of the key; its absence is answered like any other error of a field."""
+    for parameter in operation.parameters or ():
+        if isinstance(parameter, OpenAPIParameter) and parameter.name == KEY_HEADER:
+            parameter.required = required
+            parameter.schema = Schema(type=OpenAPIType.STRING, pattern=f"^{_KEY.pattern}$", examples=["7d9f5f0e"])

@@ -1,0 +1,38 @@
+"""Parameters of a query that are taken as text, so that their rules are told in our words.
+
+Litestar would convert them by itself, and word its errors after its own types.
+"""
+
+import re
+from typing import Any, Final
+
+from litestar.openapi.spec import OpenAPIType
+from litestar.params import QueryParameter
+
+from tracker.errors import InvalidInputError
+
+MAX_LIMIT: Final = 1000
+"""Entries of a page."""
+
+DEFAULT_LIMIT: Final = 100
+
+_LIMIT: Final = re.compile("[0-9]{1,4}")
+
+
+def text_parameter(description: str, **schema: Any) -> QueryParameter:  # noqa: ANN401  # fields of Schema
+    """Return a parameter that is taken as text and shown as `schema`."""
+    return QueryParameter(description=description, schema_extra={"one_of": None, **schema})
+
+
+def limit_parameter(description: str, *, default: int = DEFAULT_LIMIT, largest: int = MAX_LIMIT) -> QueryParameter:
+    """Return the parameter that says how many entries a page has at most; `limit_of` reads it."""
+    return text_parameter(description, type=OpenAPIType.INTEGER, minimum=1, maximum=largest, default=default)
+
+
+def limit_of(text: str | None, *, default: int = DEFAULT_LIMIT, largest: int = MAX_LIMIT) -> int:
+    """Return how many entries a page has at most; raise InvalidInputError if `text` does not say it."""
+    if text is None:
+        return default
+    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= largest:
+        raise InvalidInputError("limit", f"must be an integer from 1 to {largest}")
+    return int(text)

@@ -18,11 +18,15 @@ from typing import Any
 
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 
 from tests.oidc import Provider, running_provider
 from tracker.db.embedded import embedded_postgres
 from tracker.db.schema import upgrade_schema
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("unhurried")
 
 REPO = Path(__file__).parent.parent
 START_TIMEOUT_S = 60.0

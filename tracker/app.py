@@ -26,6 +26,7 @@ from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
 from tracker.identity import routes as identity_routes
 from tracker.openapi import SchemaPlugin
 from tracker.settings import Settings, Switch
+from tracker.warranties import routes as warranties_routes
 
 
 def create_app(
@@ -71,11 +72,14 @@ def create_app(
             identity_routes.come_back,
             identity_routes.log_out,
             identity_routes.who_am_i,
+            warranties_routes.create_warranty,
+            warranties_routes.list_warranties,
+            warranties_routes.show_warranty,
             live,
             ready,
         ],
         dependencies={
-            **{name: _part(name) for name in ("carts", "customer_carts", "catalog", "identity")},
+            **{name: _part(name) for name in ("carts", "customer_carts", "catalog", "identity", "warranties")},
             "checkout": Provide(_checkout, sync_to_thread=False),
             "customer": Provide(identity_routes.customer_of_request),
             "accepts_items": Provide(_accepts_items, sync_to_thread=False),

@@ -14,7 +14,7 @@ from typing import Final
 import click
 import uvloop
 
-from tracker.background import follow_up_of, has_jobs, run_jobs_until_told
+from tracker.background import follow_up_of, run_jobs_until_told
 from tracker.carts.commands import dead_letters
 from tracker.carts.journal.folders import claim_folder
 from tracker.catalog.commands import catalog
@@ -24,8 +24,11 @@ from tracker.db.engine import display_of
 from tracker.db.schema import check_schema, upgrade_schema
 from tracker.errors import ConfigurationError, TrackerError, UnavailableError
 from tracker.reservations.commands import reservations
-from tracker.settings import Settings, load_settings
+from tracker.settings import Settings, Switch, load_settings
 from tracker.supervisor import Supervisor
+from tracker.warranties.archive import open_archive
+from tracker.warranties.commands import warranties
+from tracker.warranties.rates import load_rates
 from tracker.worker import BACKLOG, check_tls, run_worker
 
 DEFAULT_PORT: Final = 8000
@@ -69,8 +72,11 @@ def serve(host: str, port: int, workers: int) -> None:
     """
     settings = load_settings(os.environ)
     check_tls(settings)
+    load_rates(settings.warranty_rates)
     with claim_folder(settings.data_dir, settings.node):
-        pass  # what is wrong with the data folder is said before anything is promised
+        pass  # what is wrong with it, as with the others, is said before anything is promised
+    if settings.jobs is Switch.ON:
+        open_archive(settings)
     with database(settings, join=False) as url:
         if settings.database_url is None:
             upgrade_schema(url)
@@ -86,6 +92,7 @@ def serve(host: str, port: int, workers: int) -> None:
 main.add_command(catalog)
 main.add_command(dead_letters)
 main.add_command(reservations)
+main.add_command(warranties)
 
 
 @main.command()
@@ -95,9 +102,7 @@ def worker() -> None:
     For who wants to scale them apart from `tracker serve`, which then has TRACKER_JOBS=off.
     """
     settings = load_settings(os.environ)
-    if not has_jobs(settings):
-        msg = "there are no jobs: neither TRACKER_RESERVATION_URL nor TRACKER_PAYMENT is set"
-        raise ConfigurationError(msg)
+    open_archive(settings)  # what is wrong with it is said before anything is promised
     with database(settings) as url:
         check_schema(url)
         click.echo("Tracker runs the jobs\n  stop     Ctrl-C")

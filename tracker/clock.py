@@ -81,7 +81,12 @@ class Stamper:
         return now_us << WORKER_BITS | self._worker
 
 
+def stamp_us(stamp: int) -> int:
+    """Return the time at which `stamp` was given out, in microseconds since 1970 (UTC)."""
+    return stamp >> WORKER_BITS
+
+
 def stamp_time(stamp: int) -> datetime:
     """Return the UTC time, to the microsecond, at which `stamp` was given out."""
-    seconds, microseconds = divmod(stamp >> WORKER_BITS, 1_000_000)
+    seconds, microseconds = divmod(stamp_us(stamp), 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)

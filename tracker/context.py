@@ -25,17 +25,19 @@ from tracker.carts.journal.recovery import Recovery, newest_payloads
 from tracker.carts.journal.stamps import load_stamp, save_stamp
 from tracker.carts.record import decode_record, encode_record
 from tracker.carts.replay import replay
-from tracker.carts.service import BatchWriter, CartReader, CartService, FollowUp, keeps_journal
+from tracker.carts.service import BatchWriter, CartReader, CartService, keeps_journal
 from tracker.catalog.service import Catalog
 from tracker.checkout.payments import processor_of
-from tracker.checkout.payments.protocol import Processor
 from tracker.checkout.service import Checkout
+from tracker.checkout.settling import settle_later
 from tracker.clock import Clock, Stamper
 from tracker.db.engine import create_engine, dispose
 from tracker.db.requests import RequestDatabase
 from tracker.identity.service import Identity, NoIdentity
 from tracker.settings import Ack, Settings
 from tracker.waits import Waits
+from tracker.warranties.rates import load_rates
+from tracker.warranties.service import Warranties
 
 LAST_FLUSH_TIMEOUT_S: Final = 4.0
 """For what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
@@ -44,8 +46,8 @@ stays within 12 s, unless the disk hangs as well."""
 LET_GO_TIMEOUT_S: Final = 0.5
 """For the connections to the identity provider, and to the payment processor, to end."""
 
-WRITE_CONNECTIONS: Final = 2
-"""Of the flusher and the recovery alone: a hundred readers must not keep them from writing."""
+WRITE_CONNECTIONS: Final = 3
+"""Of the flusher, the recovery and the warranties alone: a hundred readers must not keep them from writing."""
 
 REQUEST_CONNECTIONS: Final = 4
 
@@ -69,6 +71,7 @@ class Context:
     catalog: Catalog
     identity: Identity
     waits: Waits
+    warranties: Warranties
     checkout: Checkout | None
     """None if nobody can pay."""
     lost_items: int = 0
@@ -130,14 +133,26 @@ async def open_context(
         ack=settings.ack,
         commit_timeout_s=settings.commit_timeout_s,
     )
+    warranties = Warranties(
+        writing=RequestDatabase(write_engine, waits),
+        reading=database,
+        waits=waits,
+        stamper=stamper,
+        keep_stamp=keep_stamp,
+        rates=load_rates(settings.warranty_rates),
+    )
     identity = _identity(settings, clock, waits)
     processor = processor_of(settings)
+    checkout = None
+    if processor is not None:
+        checkout = Checkout(database, waits, carts, processor, settle_later=settle_later, follow_up=follow_up)
     context = Context(
         carts=carts,
         customer_carts=CustomerCarts(database, carts, follow_up),
         catalog=Catalog(database),
-        checkout=None if processor is None else _checkout(database, waits, carts, processor, follow_up),
+        checkout=checkout,
         identity=identity,
+        warranties=warranties,
         waits=waits,
     )
     recovery.start()
@@ -146,6 +161,7 @@ async def open_context(
     try:
         yield context
     finally:
+        await warranties.close()
         await recovery.close()
         await flusher.close(LAST_FLUSH_TIMEOUT_S)
         await journal.close()
@@ -156,14 +172,6 @@ async def open_context(
             await _let_go(processor.close())
         for engine in (write_engine, request_engine):
             await dispose(engine)
-
-
-def _checkout(
-    database: RequestDatabase, waits: Waits, carts: CartService, processor: Processor, follow_up: FollowUp | None
-) -> Checkout:
-    from tracker.checkout.settling import settle_later  # noqa: PLC0415  # spares who has no checkout pgqueuer
-
-    return Checkout(database, waits, carts, processor, settle_later=settle_later, follow_up=follow_up)
 
 
 async def _let_go(closing: Awaitable[None]) -> None:

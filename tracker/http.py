@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import SkipValidation
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
 
 from tracker.errors import (
@@ -95,6 +96,35 @@ def _unauthenticated(_: AnyRequest, error: UnauthenticatedError) -> Response[Pro
     """Answer 401, and how to authenticate (RFC 6750, section 3)."""
     challenge = f'Bearer error="{error.code}", error_description="{error}"' if error.code else "Bearer"
     return _answer(401, str(error), headers={"WWW-Authenticate": challenge})
+
+
+class CutOff:
+    """Middleware of a route that streams: ends the connection where an answer cannot be completed.
+
+    The client sees that its end is missing. Raised further, the error would come out of three layers with a trace each.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a request; once its answer has begun, an UnavailableError ends it."""
+        begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            cause = error.__cause__ or error  # Litestar's own error stands before what a stream raises
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            if not begun or not isinstance(cause, UnavailableError):
+                raise
+            logger.warning("an answer was cut off: %s", cause)
 
 
 def _answer_of(status: int) -> Callable[[AnyRequest, TrackerError], Response[Problem]]:

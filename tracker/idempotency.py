@@ -20,9 +20,10 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name=KEY_HEADER, descript
 
 def check_key(key: str | None) -> str:
     """Return a key that a request must have; raise InvalidInputError if it is missing or not valid."""
-    if key is None or not _KEY.fullmatch(key):
+    stripped = "" if key is None else key.strip(" \t")  # no part of a header's value (RFC 9110, section 5.5)
+    if not _KEY.fullmatch(stripped):
         raise InvalidInputError(KEY_HEADER, _RULE)
-    return key
+    return stripped
 
 
 def describe_key(operation: Operation, *, required: bool) -> None:

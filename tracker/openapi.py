@@ -15,6 +15,7 @@ from tracker.catalog.dto import CatalogOut
 from tracker.checkout.dto import CheckoutIn, OrderOut
 from tracker.http import Health, Problem
 from tracker.identity.routes import Me
+from tracker.warranties.dto import WarrantyIn, WarrantyOut
 
 MODELS: Final = (
     ItemIn,
@@ -28,6 +29,8 @@ MODELS: Final = (
     CheckoutIn,
     OrderOut,
     Me,
+    WarrantyIn,
+    WarrantyOut,
     Health,
     Problem,
 )

@@ -4,6 +4,7 @@ Litestar would convert them by itself, and word its errors after its own types.
 """
 
 import re
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from litestar.openapi.spec import OpenAPIType
@@ -24,7 +25,20 @@ def text_parameter(description: str, **schema: Any) -> QueryParameter:  # noqa: 
     return QueryParameter(description=description, schema_extra={"one_of": None, **schema})
 
 
-def limit_parameter(description: str, *, default: int = DEFAULT_LIMIT, largest: int = MAX_LIMIT) -> QueryParameter:
+def check_parameters(given: Iterable[tuple[str, str]], known: Collection[str]) -> None:
+    """Raise InvalidInputError if a parameter is unknown or given twice: it would be passed over, and more be shown."""
+    seen: set[str] = set()
+    for name, _ in given:
+        if name not in known:
+            raise InvalidInputError(name, f"is no parameter of this route; it has {', '.join(known)}")
+        if name in seen:
+            raise InvalidInputError(name, "must be given once")
+        seen.add(name)
+
+
+def limit_parameter(
+    description: str, *, default: int | None = DEFAULT_LIMIT, largest: int = MAX_LIMIT
+) -> QueryParameter:
     """Return the parameter that says how many entries a page has at most; `limit_of` reads it."""
     return text_parameter(description, type=OpenAPIType.INTEGER, minimum=1, maximum=largest, default=default)
 

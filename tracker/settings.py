@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -129,6 +129,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_url: str = "https://api.stripe.com"
     """Stripe's API, or what stands in for it in a test."""
 
+    warranty_rates: Path | None = None
+    """The rate table (TOML) of the warranties; None is the one that comes with Tracker."""
+
+    archive_url: str | None = None
+    """Where warranties are archived, as obstore takes it (file://, s3://, gs://, az://); None is a folder in the
+    data folder."""
+
     trusted_proxies: str = "127.0.0.1"
     """Addresses or networks, by commas, whose X-Forwarded-Proto and -For are believed; `*` is all."""
 
@@ -160,11 +167,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
                 f"TRACKER_TRUSTED_PROXIES={settings.trusted_proxies!r} is not valid: {proxy!r} is no address or network"
             )
             raise ConfigurationError(msg)
-    for name in ("reservation_url", "oidc_issuer", "stripe_url"):
-        url = getattr(settings, name)
-        if url is not None and not _is_http_url(url):
-            msg = f"{variable_of(name)} is not valid: expected http://host/path"  # a URL may hold a password
-            raise ConfigurationError(msg)
+    _check_urls(settings)
     _check_together(settings, "oidc_issuer", "oidc_audience")
     _check_together(settings, "oidc_client_id", "oidc_client_secret")
     if settings.oidc_client_id is not None and settings.oidc_issuer is None:
@@ -177,6 +180,21 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         msg = "TRACKER_COMMIT_TIMEOUT_S must be longer than TRACKER_FLUSH_INTERVAL_MS, or no item is confirmed in time"
         raise ConfigurationError(msg)
     return settings
+
+
+def _check_urls(settings: Settings) -> None:
+    """Raise ConfigurationError unless all URLs are valid; they may hold a password, so none is shown."""
+    for name in ("reservation_url", "oidc_issuer", "stripe_url"):
+        url = getattr(settings, name)
+        if url is not None and not _is_http_url(url):
+            msg = f"{variable_of(name)} is not valid: expected http://host/path"
+            raise ConfigurationError(msg)
+    if settings.archive_url is not None and not _is_archive_url(settings.archive_url):
+        msg = (
+            "TRACKER_ARCHIVE_URL is not valid: expected file:///folder, s3://bucket/prefix, gs://bucket/prefix or"
+            " az://container/prefix; credentials go into the environment, and # and ? are written %23 and %3F"
+        )
+        raise ConfigurationError(msg)
 
 
 def _check_together(settings: Settings, *names: str) -> None:
@@ -192,6 +210,19 @@ def _is_http_url(text: str) -> bool:
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _is_archive_url(text: str) -> bool:
+    """Return whether `text` is an archive; the library takes more, and drops what it does not understand."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    known = text.startswith("file:///") or (parts.scheme in {"s3", "gs", "az"} and bool(parts.netloc))
+    dropped = (
+        parts.query or parts.fragment or set(parts.netloc) & set("@:") or not text.isprintable() or text != text.strip()
+    )
+    return known and not dropped and not {".", ".."} & set(unquote(parts.path).split("/"))
 
 
 def _is_network(text: str) -> bool:

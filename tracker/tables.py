@@ -5,5 +5,17 @@ from tracker.catalog.tables import products
 from tracker.checkout.tables import order_lines, orders
 from tracker.db.base import metadata
 from tracker.reservations.tables import reservations
+from tracker.warranties.tables import stores, warranties, warranty_items
 
-__all__ = ["carts", "items", "metadata", "order_lines", "orders", "products", "reservations"]
+__all__ = [
+    "carts",
+    "items",
+    "metadata",
+    "order_lines",
+    "orders",
+    "products",
+    "reservations",
+    "stores",
+    "warranties",
+    "warranty_items",
+]

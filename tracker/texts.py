@@ -1,6 +1,17 @@
-"""What PostgreSQL and its indexes can hold of a text: the one rule that every feature's texts share."""
+"""The rules that every feature's texts share: what PostgreSQL and its indexes can hold, and how an id is spelled."""
+
+import re
+from typing import Final
 
 from tracker.errors import InvalidInputError
+
+_UUID: Final = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def uuid_of(text: str) -> str | None:
+    """Return the UUID that `text` spells, of any version and either case, in lower case, or None if it is none."""
+    lowered = text.lower()
+    return lowered if _UUID.fullmatch(lowered) else None
 
 
 def check_text(field: str, text: str, max_bytes: int, *, required: bool = False) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tests.benchmarks import coalescing, flush_cost, jobs, latency, memory, throughput, visibility
+from tests.benchmarks import coalescing, flush_cost, jobs, latency, memory, throughput, visibility, warranties
 from tests.benchmarks.contestants import CONTESTANTS, JOURNAL
 from tests.benchmarks.errors import BenchmarkError, SetupError
 from tests.benchmarks.machine import cores_of_machine, describe, find_wrk, move_to
@@ -26,7 +26,7 @@ from tests.benchmarks.requests import ITEM_KNOWN, write_requests
 from tests.benchmarks.results import Results
 from tests.benchmarks.wrk import drive
 
-PARTS: Final = ("latency", "visibility", "coalescing", "flush", "jobs", "memory", "soak")
+PARTS: Final = ("latency", "visibility", "coalescing", "flush", "jobs", "warranties", "memory", "soak")
 NAMES: Final = (*(contestant.name for contestant in CONTESTANTS), *PARTS)
 
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure Tracker.")
-    parser.add_argument("--quick", action="store_true", help="little of everything, in 7 minutes instead of 35")
+    parser.add_argument("--quick", action="store_true", help="little of everything, in 9 minutes instead of 40")
     parser.add_argument("--only", type=_names, metavar="NAME,...", help=f"some of: {', '.join(NAMES)}")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="folder for the JSON and the SVG")
     parser.add_argument("--data", type=Path, help="folder for journals and PostgreSQL (default: a temporary one)")
@@ -146,6 +146,10 @@ def _measure(plan: Plan, names: Sequence[str], site: Site, results: Results) -> 
                 results.flush_costs = flush_cost.measure(site, quick=plan.quick)
             case "jobs":
                 results.jobs = jobs.measure(site, quick=plan.quick)
+            case "warranties":
+                results.warranties = warranties.measure(
+                    site, rounds=plan.rounds, seconds=plan.seconds, quick=plan.quick, say=say
+                )
             case "memory":
                 results.rest = memory.at_rest(site)
             case _:

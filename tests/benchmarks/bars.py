@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tests.benchmarks import latency, throughput
+from tests.benchmarks import latency, throughput, warranties
 from tests.benchmarks.contestants import FASTAPI, FSYNC, JOURNAL, LITESTAR
 from tests.benchmarks.requests import ITEM_KNOWN, ITEM_NEW, ITEMS_KNOWN, Shape
 from tests.benchmarks.results import Results
@@ -37,6 +37,10 @@ def _of_limit(results: Results, shape: Shape) -> Spread | None:
     return None
 
 
+def _warranties_ratio(results: Results, name: str, others: list[str]) -> Spread | None:
+    return results.warranties.ratio(name, others) if results.warranties else None
+
+
 _BARS: Final[tuple[tuple[str, float, bool, Callable[[Results], Spread | None]], ...]] = (
     ("POST /item, known cart, against the limit", 0.45, False, lambda results: _of_limit(results, ITEM_KNOWN)),
     ("POST /item, new cart, against the limit", 0.40, False, lambda results: _of_limit(results, ITEM_NEW)),
@@ -65,6 +69,24 @@ _BARS: Final[tuple[tuple[str, float, bool, Callable[[Results], Spread | None]], 
         50,
         True,
         lambda results: spread([results.visible.p99_ms]) if results.visible else None,
+    ),
+    (
+        "warranties against a transaction each",
+        5,
+        False,
+        lambda results: _warranties_ratio(results, warranties.NO_JOBS.name, [each.name for each in warranties.EACH]),
+    ),
+    (
+        "the same, archived by the same process",
+        5,
+        False,
+        lambda results: _warranties_ratio(results, warranties.TRACKER.name, [warranties.EACH_JOBS.name]),
+    ),
+    (
+        "long list of warranties over the short, MiB",
+        8,
+        True,
+        lambda results: spread([results.warranties.list_growth_mib()]) if results.warranties else None,
     ),
     (
         "rows written per distinct item of a flush",

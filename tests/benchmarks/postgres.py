@@ -48,8 +48,10 @@ def run_sql(url: str, sql: str, *arguments: object) -> list[Any]:
 class Databases:
     """Gives out fresh databases of one server."""
 
-    def __init__(self, server_url: str) -> None:
+    def __init__(self, server_url: str, pid: int) -> None:
         self.server_url = server_url
+        self.pid = pid
+        """Of the process whose children do the work."""
         self._numbers = itertools.count(1)
         run_sql(server_url, f"CREATE DATABASE {_TEMPLATE}")
         upgrade_schema(_url_of(server_url, _TEMPLATE))
@@ -87,4 +89,5 @@ def databases(folder: Path) -> Iterator[Databases]:
     """Run PostgreSQL in `folder`, on the cores that this process has now."""
     folder.mkdir(parents=True, exist_ok=True)
     with embedded_postgres(folder) as url:
-        yield Databases(url)
+        pid = (folder / "postgres" / "cluster" / "postmaster.pid").read_text().partition("\n")[0]
+        yield Databases(url, int(pid))

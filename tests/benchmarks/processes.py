@@ -63,7 +63,16 @@ class Server(Struct, frozen=True):
 
     def rss_mib(self) -> float:
         """Return the memory of its processes that is in RAM; what they share counts for each."""
-        return sum(_rss_kib(pid) for pid in _tree(self.pids)) / 1024
+        return sum(_status_kib(pid, "VmRSS:") for pid in _tree(self.pids)) / 1024
+
+    def forget_peak(self) -> None:
+        """Have `peak_mib` say the most from now on."""
+        for pid in _tree(self.pids):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def peak_mib(self) -> float:
+        """Return the most memory that its processes had in RAM; what they share counts for each."""
+        return sum(_status_kib(pid, "VmHWM:") for pid in _tree(self.pids)) / 1024
 
     def settle(self) -> float:
         """Wait until it has nothing left to do, and return for how many seconds it was still busy."""
@@ -193,9 +202,9 @@ def _tree(roots: Sequence[int]) -> dict[int, list[str]]:
         wanted |= below
 
 
-def _rss_kib(pid: int) -> int:
+def _status_kib(pid: int, name: str) -> int:
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(name):
                 return int(line.split()[1])
     return 0

@@ -13,6 +13,7 @@ def lines_of(results: Results) -> Iterator[str]:
     yield from _storage(results)
     yield from _flushes(results)
     yield from _jobs(results)
+    yield from _warranties(results)
     yield from _memory(results)
     for left_out in results.left_out:
         yield f"Left out: {left_out}"
@@ -86,6 +87,31 @@ def _jobs(results: Results) -> Iterator[str]:
             f"  one worker works off {found.drained_per_second:,.0f} a second;"
             f" {found.most_mib:.1f} MiB, with nothing to do {found.idle_mib:.1f}"
         )
+        yield ""
+
+
+def _warranties(results: Results) -> Iterator[str]:
+    if found := results.warranties:
+        yield "Warranties created, closed loop, 64 connections; median (least-most) of the rounds"
+        for name, title in found.titles().items():
+            per_second = found.of(name, lambda turn: turn.load.per_second)
+            p50_ms = found.of(name, lambda turn: turn.load.p50_ms)
+            p99_ms = found.of(name, lambda turn: turn.load.p99_ms)
+            cpu_us = found.of(name, lambda turn: turn.cpu_us)
+            database_cpu_us = found.of(name, lambda turn: turn.database_cpu_us)
+            per_commit = found.of(name, lambda turn: turn.per_commit)
+            settle_s = found.of(name, lambda turn: turn.settle_s)
+            yield (
+                f"  {title:38} {per_second.shown(0):>22}/s  p50 {p50_ms.median:6.1f} ms  p99 {p99_ms.median:6.1f} ms"
+                f"  CPU {cpu_us.shown(0):>21} µs, PostgreSQL's {database_cpu_us.median:5.0f} µs"
+                f"  {per_commit.median:5.1f} a commit  catches up {settle_s.median:4.1f} s"
+            )
+        yield "A list of all of them; memory over that of the process at rest"
+        for listed in found.lists:
+            yield (
+                f"  {listed.rows:7,} rows, {listed.reader} reader: {listed.seconds:5.1f} s,"
+                f" {listed.mebibytes:5.1f} MiB sent, at most {listed.grown_mib:+5.1f} MiB"
+            )
         yield ""
 
 

@@ -55,10 +55,13 @@ def request(shape: Shape, cart_id: str, sku: str, cents: int) -> bytes:
         fields: dict[str, object] = {"product_id": sku, "price": cents, "name": f"Blue mug {sku}", "quantity": 2}
     else:
         fields = {"external_id": sku, "name": f"Blue mug {sku}", "value": cents, "quantity": 2}
-    body = json.dumps(fields, separators=(",", ":")).encode()
     cookie = f"Cookie: cart_id={cart_id}\r\n" if shape.known else ""
+    return _with_body(shape.path, json.dumps(fields, separators=(",", ":")).encode(), cookie)
+
+
+def _with_body(path: str, body: bytes, cookie: str = "") -> bytes:
     head = (
-        f"POST {shape.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"{cookie}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -69,6 +72,25 @@ def write_requests(shape: Shape, folder: Path) -> Path:
     path = folder / f"{shape.name}.requests"
     if not path.exists():
         path.write_bytes(SEPARATOR.join(requests_of(shape)))
+    return path
+
+
+def write_warranty_requests(folder: Path, *, stores: int, skus: int) -> Path:
+    """Write as many requests for warranties, of any of the stores for any of the items; return the file's path."""
+    draw = random.Random("warranties")
+    requests = []
+    for _ in range(COUNT):
+        sku = draw.randrange(skus)
+        fields = {
+            "store_uuid": f"b21ad0676f26{draw.randrange(stores):04}",
+            "item_type": ("furniture", "electronics", "toys")[sku % 3],
+            "item_sku": f"sku-{sku}",
+            "item_cost": draw.randrange(100, 1_000_000) / 100,
+            "item_title": f"Amy's Sectional Sofa {sku}",
+        }
+        requests.append(_with_body("/warranties", json.dumps(fields, separators=(",", ":")).encode()))
+    path = folder / "warranties.requests"
+    path.write_bytes(SEPARATOR.join(requests))
     return path
 
 

@@ -13,6 +13,7 @@ from tests.benchmarks.machine import Cores, Machine
 from tests.benchmarks.memory import Rest, Soak
 from tests.benchmarks.throughput import Summary, Turn
 from tests.benchmarks.visibility import Visible
+from tests.benchmarks.warranties import Warranties
 
 
 class Results(Struct):
@@ -29,6 +30,7 @@ class Results(Struct):
     coalescing: Coalescing | None = None
     flush_costs: list[FlushCost] = field(default_factory=list)
     jobs: Jobs | None = None
+    warranties: Warranties | None = None
     rest: Rest | None = None
     soak: Soak | None = None
     left_out: list[str] = field(default_factory=list)

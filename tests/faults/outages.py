@@ -1,4 +1,4 @@
-"""Ways to take PostgreSQL away from a running service, and to give it back."""
+"""Ways to take PostgreSQL, or another server, away from a running service, and to give it back."""
 
 import asyncio
 import contextlib
@@ -137,7 +137,7 @@ def login(database: Database) -> Iterator[Role]:
 
 
 class Proxy:
-    """Stands between the service and PostgreSQL, on a TCP port, and does to the connections what it is told.
+    """Stands between the service and a server (of PostgreSQL or HTTP), and does to the connections what it is told.
 
     Modes: `pass` hands on; `delay` hands on late; `hold` keeps everything back until the mode changes;
     `swallow` loses what comes, and these connections stay dead; `reset` cuts off what is there and what
@@ -147,17 +147,19 @@ class Proxy:
 
     DELAY_S = 0.3
 
-    def __init__(self, upstream_url: str) -> None:
+    def __init__(self, upstream_url: str, port: int = 0) -> None:
+        """Listen on a TCP port, a free one unless it is given."""
         parts = urlsplit(upstream_url)
         query = parse_qs(parts.query)
         self._folder = query["host"][0] if "host" in query else None
         self._address = (parts.hostname or "127.0.0.1", parts.port or 5432)
-        self._login = f"{parts.scheme}://{parts.netloc.rpartition('@')[0]}"
+        user, at, _ = parts.netloc.rpartition("@")
+        self._login = f"{parts.scheme}://{user}{at}"
         self._path = parts.path
         self.mode = "pass"
         self.cuts = 0
         self.swallowed = 0
-        self.port = 0
+        self.port = port
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._released = asyncio.Event()
@@ -176,7 +178,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"{self._login}@127.0.0.1:{self.port}{self._path}"
+        return f"{self._login}127.0.0.1:{self.port}{self._path}"
 
     def set(self, mode: str) -> None:
         self.mode = mode
@@ -185,7 +187,7 @@ class Proxy:
             self._loop.call_soon_threadsafe(self._cut_all)
 
     async def _serve(self) -> None:
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connection, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:

@@ -72,6 +72,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now_s
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # its signature
+        """There is no thread to end; asyncio would start one for it, and this loop does not wait for any."""
+        del timeout
+
 
 class SimulatedThread(ThreadPoolExecutor):
     """Runs what it is given on the event loop, one after the other, each a little later, and answers later still."""

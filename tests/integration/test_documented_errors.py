@@ -27,6 +27,9 @@ CARTS = ["/items", "/api/v1/items"]
         ("post", "/carts/{cart_id}/checkout", {"400", "401", "402", "403", "409", "413", "415", "422", "501", "503"}),
         ("get", "/orders/{order_id}", {"401", "403", "404", "501", "503"}),
         ("post", "/payments/stripe", {"400", "413", "501", "503"}),
+        ("post", "/warranties", {"400", "413", "415", "422", "503"}),
+        ("get", "/warranties", {"400", "431", "503"}),
+        ("get", "/warranties/{warranty_id}", {"404", "503"}),
     ],
 )
 def test_the_document_names_every_error_of_a_route(

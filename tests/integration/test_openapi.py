@@ -53,6 +53,7 @@ def test_the_document_describes_every_route(tracker: Tracker) -> None:
         *("/login", "/login/callback", "/logout", "/me"),
         *("/carts", "/carts/claim", "/carts/{cart_id}", "/carts/{cart_id}/items/{external_id}"),
         *("/catalog", "/carts/{cart_id}/checkout", "/orders/{order_id}", "/payments/stripe"),
+        *("/warranties", "/warranties/{warranty_id}"),
         *("/health/live", "/health/ready"),
     }
     quantity = document["components"]["schemas"]["ItemIn"]["properties"]["quantity"]["anyOf"][0]

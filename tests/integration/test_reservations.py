@@ -278,12 +278,6 @@ def test_worker_runs_the_jobs_of_a_service_that_does_not(
         assert process.wait(30) == 0
 
 
-def test_worker_without_jobs_says_so() -> None:
-    done = run_tracker("worker", env={"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x"})
-    assert done.returncode == 1
-    assert "TRACKER_RESERVATION_URL" in done.stderr
-
-
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host/reserve"])
 def test_a_url_that_is_none_is_refused_at_the_start(url: str) -> None:
     done = run_tracker("serve", env={"TRACKER_RESERVATION_URL": url})

@@ -11,14 +11,13 @@ as text into the answer, and asyncpg takes it as it is, so nothing ever converts
 """
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NewType
 
 from msgspec import Struct
 
-from tracker.texts import check_text
+from tracker.texts import check_text, uuid_of
 
 CartId = NewType("CartId", str)
 """A UUID in its canonical text form, which sorts like PostgreSQL's `uuid`."""
@@ -41,8 +40,6 @@ MAX_QUANTITY: Final = 2**31 - 1
 
 DEFAULT_QUANTITY: Final = 1
 """Of an item that no write gave a quantity."""
-
-_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class Item(Struct, gc=False, array_like=True):
@@ -180,10 +177,8 @@ def new_cart_id() -> CartId:
 
 def parse_cart_id(text: object) -> CartId | None:
     """Return the cart id that `text` spells, of any UUID version and either case, or None."""
-    if not isinstance(text, str):
-        return None
-    lowered = text.lower()
-    return CartId(lowered) if _UUID.fullmatch(lowered) else None
+    found = uuid_of(text) if isinstance(text, str) else None
+    return None if found is None else CartId(found)
 
 
 def check_external_id(field: str, text: str) -> None:

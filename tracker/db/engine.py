@@ -70,6 +70,7 @@ def create_engine(
     pool_size: int = 1,
     command_timeout_s: float | None = COMMAND_TIMEOUT_S,
     lock_timeout_s: float = 0,
+    pool_timeout_s: float = POOL_TIMEOUT_S,
 ) -> AsyncEngine:
     """Return a pooled engine for `url`; it connects when first used.
 
@@ -94,5 +95,5 @@ def create_engine(
         async_creator=connect,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_S,
+        pool_timeout=pool_timeout_s,
     )

@@ -7,7 +7,9 @@ import enum
 from typing import Final
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tracker.errors import TrackerError
 
 
 class Failure(enum.Enum):
@@ -32,6 +34,37 @@ _BROKEN: Final = ("42", "28", "3D000", "3F000")
 
 class FollowUpError(Exception):
     """What follows from a batch cannot be written; its cause says why. The batch itself may be good."""
+
+
+OF_POSTGRES: Final = (
+    OSError,
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    FollowUpError,
+    TrackerError,
+)
+"""What an error of PostgreSQL's, or of the way there, comes as; another one is a mistake of ours."""
+
+
+def shown(error: Exception) -> str:
+    """Return what the log may say of an error: its name and, if it is PostgreSQL's or the network's, its first line.
+
+    Never the values of a row: PostgreSQL quotes them in its DETAIL and in what it says of bad data, asyncpg where it
+    refuses a row.
+    """
+    while isinstance(error, FollowUpError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    is_bad_data = failure_of(error) is Failure.BAD_DATA
+    inner: BaseException = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        inner = error.orig.__cause__ or error.orig
+    name, sqlstate = type(inner).__name__, getattr(inner, "sqlstate", None)
+    if sqlstate is not None:
+        name = f"{name} ({sqlstate})"
+    if is_bad_data or str(sqlstate).startswith(_BAD_DATA) or not isinstance(error, OF_POSTGRES):
+        return name
+    return f"{name}: {str(inner).partition(chr(10))[0]}"
 
 
 def failure_of(error: Exception) -> Failure:

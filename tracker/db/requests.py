@@ -1,4 +1,4 @@
-"""PostgreSQL as requests use it: a pool of their own, and an answer in time also when it does not answer.
+"""PostgreSQL as requests use it: an answer in time, also when it does not answer.
 
 The flusher and the recovery have other connections: a hundred readers must not keep them from writing.
 """
@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.db.failures import Failure, failure_of
+from tracker.db.failures import Failure, failure_of, shown
 from tracker.errors import DatabaseUnavailableError
 from tracker.waits import Waits
 
@@ -43,6 +43,6 @@ class RequestDatabase:
             if failure is Failure.BAD_DATA:
                 raise
             if failure is Failure.BROKEN:
-                logger.error("PostgreSQL refuses a request: %s", error)  # noqa: TRY400  # the trace says nothing
+                logger.error("PostgreSQL refuses a request: %s", shown(error))  # noqa: TRY400  # the trace says nothing
             msg = "the database does not answer in time"
             raise DatabaseUnavailableError(msg) from error

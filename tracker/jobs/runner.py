@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -42,6 +42,9 @@ GOODBYE_TIMEOUT_S: Final = 0.5
 BACKOFF_CAP_S: Final = 5.0
 """Longest wait between two tries to reach PostgreSQL."""
 
+CONNECTIONS: Final = 3
+"""Of a runner: one listens, one says who is at work, one takes jobs and notes what became of them."""
+
 UPKEEP_EVERY_S: Final = 60.0
 SAY_AGAIN_AFTER: Final = 20
 """Failed tries, about a minute."""
@@ -50,10 +53,11 @@ KEEP_LOG: Final = timedelta(hours=1)
 """How long pgqueuer's log of what happened to each job is kept; it writes three rows for each."""
 
 PRUNED_AT_ONCE: Final = 10_000
-"""Rows of one DELETE, so that none takes long."""
+"""Rows of one DELETE, so that none takes long; those that another runner deletes are passed over."""
 
 _PRUNE: Final = tuple(
-    f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE created < now() - $1::interval LIMIT $2)"  # noqa: S608  # fixed names
+    f"DELETE FROM {table} WHERE id IN"  # noqa: S608  # fixed names
+    f" (SELECT id FROM {table} WHERE created < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED)"
     for table in (NAMES.queue_table_log, NAMES.statistics_table)
 )
 
@@ -74,12 +78,17 @@ class TryAgainError(TrackerError):
 
 
 class JobRunner:
-    """Runs the jobs of some handlers in this process."""
+    """Runs the jobs of one handler in this process.
 
-    def __init__(self, url: str, handlers: Mapping[str, Handler], *, concurrency: int) -> None:
-        """Take jobs from the database at `url`; at most `concurrency` (2 or more) are in hand at a time."""
+    Each handler has a runner of its own: jobs that wait for one service that is down must not keep those of another
+    from being taken.
+    """
+
+    def __init__(self, url: str, name: str, handler: Handler, *, concurrency: int) -> None:
+        """Take the jobs called `name` from the database at `url`; at most `concurrency` (2 or more) are in hand."""
         self._url = url
-        self._handlers = handlers
+        self._name = name
+        self._handler = handler
         self._concurrency = concurrency
         self._cut_off = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -89,7 +98,7 @@ class JobRunner:
 
     def start(self) -> None:
         """Begin, on the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="jobs")
+        self._task = asyncio.create_task(self._run(), name=f"jobs: {self._name}")
 
     async def close(self) -> None:
         """Take no more jobs; let those in hand end, or put them back."""
@@ -122,7 +131,7 @@ class JobRunner:
         pool = self._pool = asyncpg.create_pool(
             dsn_of(self._url),
             min_size=0,
-            max_size=4,
+            max_size=CONNECTIONS,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=STATEMENT_TIMEOUT_S,
             server_settings={"application_name": "tracker jobs"},
@@ -131,8 +140,7 @@ class JobRunner:
             manager = self._manager = QueueManager(
                 queries_on(_PatientDriver(pool, self._cut_off)), channel=NAMES.channel
             )
-            for name, handler in self._handlers.items():
-                manager.entrypoint(name, on_failure="hold", accepts_context=False)(self._entrypoint(handler))
+            manager.entrypoint(self._name, on_failure="hold", accepts_context=False)(self._do)
             if self._stopping.is_set():
                 manager.shutdown.set()
             upkeep = asyncio.create_task(_keep_up(manager), name="upkeep of the jobs")
@@ -148,24 +156,21 @@ class JobRunner:
                 await asyncio.wait([upkeep], timeout=GOODBYE_TIMEOUT_S)
                 pool.terminate()
 
-    def _entrypoint(self, handler: Handler) -> Callable[[Job], Awaitable[None]]:
-        async def run(job: Job) -> None:
-            try:
-                await self._call(handler, job.payload or b"")
-            except TryAgainError as error:
-                raise RetryRequested(timedelta(seconds=error.delay_s), str(error)) from None
-            except asyncio.CancelledError:
-                raise RetryRequested(timedelta(0), "the process stops") from None
-            except Exception as error:
-                # What nobody has thought of is no reason to lose the job, nor to spin.
-                logger.exception("a job failed in a way that nobody has thought of; it is tried again")
-                raise RetryRequested(timedelta(seconds=random.uniform(30, 90)), repr(error)) from error  # noqa: S311  # not a secret
+    async def _do(self, job: Job) -> None:
+        try:
+            await self._call(job.payload or b"")
+        except TryAgainError as error:
+            raise RetryRequested(timedelta(seconds=error.delay_s), str(error)) from None
+        except asyncio.CancelledError:
+            raise RetryRequested(timedelta(0), "the process stops") from None
+        except Exception as error:
+            # What nobody has thought of is no reason to lose the job, nor to spin.
+            logger.exception("a job failed in a way that nobody has thought of; it is tried again")
+            raise RetryRequested(timedelta(seconds=random.uniform(30, 90)), repr(error)) from error  # noqa: S311  # not a secret
 
-        return run
-
-    async def _call(self, handler: Handler, payload: bytes) -> None:
-        """Call a handler; cancel it when it is cut off, and raise CancelledError then."""
-        call = asyncio.ensure_future(handler(payload))
+    async def _call(self, payload: bytes) -> None:
+        """Call the handler; cancel it when it is cut off, and raise CancelledError then."""
+        call = asyncio.ensure_future(self._handler(payload))
         cut_off = asyncio.create_task(self._cut_off.wait())
         try:
             await asyncio.wait({call, cut_off}, return_when=asyncio.FIRST_COMPLETED)

@@ -51,7 +51,7 @@ async def _rows(url: str, status: Status, limit: int) -> Sequence[Any]:
 
 
 async def _retry(url: str) -> int:
-    from tracker.reservations.service import retry_failed  # noqa: PLC0415  # spares every other command pgqueuer
+    from tracker.reservations.service import retry_failed  # noqa: PLC0415  # spares every other command httpx
 
     engine = create_engine(url)
     try:

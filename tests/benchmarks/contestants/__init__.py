@@ -43,7 +43,8 @@ class Contestant(Struct, frozen=True):
         return None
 
 
-def _uvicorn(module: str) -> tuple[str, ...]:
+def uvicorn(module: str) -> tuple[str, ...]:
+    """Return the command that serves the application of a module of this folder."""
     where = ("--host", "127.0.0.1", "--port", "{port}")
     options = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
     return (sys.executable, "-m", "uvicorn", f"{_FOLDER}.{module}:app", *where, *options)
@@ -70,8 +71,8 @@ _CELERY: Final = (
     "--concurrency", "1", "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat",
 )  # fmt: skip
 
-LIMIT: Final = Contestant("limit", "bare ASGI app: the limit", (_uvicorn("limit"),), stores=False)
-LITESTAR: Final = Contestant("litestar-dto", "Litestar DTO route, idle", (_uvicorn("litestar_dto"),), stores=False)
+LIMIT: Final = Contestant("limit", "bare ASGI app: the limit", (uvicorn("limit"),), stores=False)
+LITESTAR: Final = Contestant("litestar-dto", "Litestar DTO route, idle", (uvicorn("litestar_dto"),), stores=False)
 MEMORY: Final = _tracker("memory")
 JOURNAL: Final = _tracker("journal")
 FSYNC: Final = _tracker("fsync")
@@ -85,7 +86,7 @@ TWO_WORKERS: Final = Contestant(
     two_cores=True,
 )
 FASTAPI: Final = Contestant(
-    "fastapi", "FastAPI + SQLAlchemy", (_uvicorn("fastapi_upsert"),), modules=("fastapi", "pydantic")
+    "fastapi", "FastAPI + SQLAlchemy", (uvicorn("fastapi_upsert"),), modules=("fastapi", "pydantic")
 )
 FLASK: Final = Contestant(
     "flask",

@@ -1,0 +1,76 @@
+"""Warranties one transaction each: Tracker's own route, checks and statements, without the groups.
+
+Nothing else is left out, and nothing added: it differs from Tracker in that each request commits by itself, on one of
+`BENCH_POOL` connections, and in that it keeps no stamp for the next start.
+"""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from tracker.background import running_jobs
+from tracker.clock import Stamper, SystemClock
+from tracker.db.engine import create_engine, dispose
+from tracker.db.requests import REQUEST_TIMEOUT_S, RequestDatabase
+from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES
+from tracker.settings import Switch, load_settings
+from tracker.waits import Waits
+from tracker.warranties.domain import Sale, Warranty, check_sale
+from tracker.warranties.rates import load_rates
+from tracker.warranties.routes import create_warranty
+from tracker.warranties.service import Warranties
+
+
+class EachByItself(Warranties):
+    """Warranties that wait for no others."""
+
+    async def create(self, sale: Sale) -> Warranty:
+        """Create the warranty for a sale in a transaction of its own."""
+        check_sale(sale)
+        async with self._waits.within(REQUEST_TIMEOUT_S):
+            [result] = await self._commit([self._made(sale)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+@contextlib.asynccontextmanager
+async def lifespan(application: Litestar) -> AsyncIterator[None]:
+    """Connect, and run the jobs if the settings say so."""
+    settings = load_settings(os.environ)
+    url = str(settings.database_url)
+    engine = create_engine(url, pool_size=int(os.environ["BENCH_POOL"]))
+    waits = Waits()
+    database = RequestDatabase(engine, waits)
+    application.state.warranties = EachByItself(
+        writing=database,
+        reading=database,
+        waits=waits,
+        stamper=Stamper(SystemClock(), worker=0),
+        keep_stamp=lambda: None,
+        rates=load_rates(None),
+    )
+    async with running_jobs(settings, url=url) if settings.jobs is Switch.ON else contextlib.nullcontext():
+        yield
+    await dispose(engine)
+
+
+def warranties_of(state: State) -> Warranties:
+    """Return what the route depends on."""
+    found: Warranties = state.warranties
+    return found
+
+
+app = Litestar(
+    [create_warranty],
+    dependencies={"warranties": Provide(warranties_of, sync_to_thread=False)},
+    exception_handlers=EXCEPTION_HANDLERS,
+    request_max_body_size=MAX_BODY_BYTES,
+    lifespan=[lifespan],
+    openapi_config=None,
+    logging_config=None,
+)

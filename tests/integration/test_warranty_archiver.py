@@ -1,0 +1,105 @@
+"""The job that archives warranties, and the folder that it fills, where their parts fail."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.archives import store_some
+from tests.conftest import Database
+from tracker.db.engine import create_engine
+from tracker.jobs import breaker
+from tracker.jobs.runner import TryAgainError
+from tracker.warranties.archive import Archive, ArchiveUnavailableError
+from tracker.warranties.archiving import AGAIN_S, Archiver
+from tracker.warranties.domain import new_warranty_id
+
+OLD_DAY = datetime(2024, 2, 29, tzinfo=UTC)
+DAY = datetime(2026, 2, 28, tzinfo=UTC)
+WAIT_S = 30
+
+
+def run_with_archiver(database: Database, folder: Path, act: Callable[[Archiver], Awaitable[None]]) -> None:
+    async def run() -> None:
+        engine = create_engine(database.url)
+        try:
+            await act(Archiver(engine, Archive(folder.as_uri())))
+        finally:
+            await engine.dispose()
+
+    asyncio.run(run())
+
+
+def in_the_way(folder: Path) -> Path:
+    """Return a file where the folder of the old day must be."""
+    (folder / "2024" / "02").mkdir(parents=True, exist_ok=True)
+    file = folder / "2024" / "02" / "29"
+    file.write_text("in the way")
+    return file
+
+
+def test_an_archive_that_is_back_is_not_taken_for_down_any_more(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = store_some(database, 1, created_at=OLD_DAY), store_some(database, 1, created_at=DAY)
+    in_the_way(tmp_path)
+
+    async def act(archiver: Archiver) -> None:
+        for _ in range(breaker.FAILURES):
+            with pytest.raises(TryAgainError):
+                await archiver.archive(old[0].encode())
+        await archiver.archive(new[0].encode())
+        monkeypatch.setattr(breaker, "PAUSE_BASE_S", 3600)
+        monkeypatch.setattr(breaker, "PAUSE_CAP_S", 3600)
+        async with asyncio.timeout(WAIT_S):
+            for _ in range(2):
+                with pytest.raises(TryAgainError):
+                    await archiver.archive(old[0].encode())
+
+    monkeypatch.setattr(breaker, "PAUSE_BASE_S", 0.01)
+    run_with_archiver(database, tmp_path, act)
+
+
+def test_what_failed_alone_is_tried_again_later_and_not_at_once(database: Database, tmp_path: Path) -> None:
+    old, new = store_some(database, 1, created_at=OLD_DAY), store_some(database, 9, created_at=DAY)
+    in_the_way(tmp_path)
+
+    async def act(archiver: Archiver) -> None:
+        while True:
+            try:
+                return await archiver.archive(",".join([*old, *new]).encode())
+            except TryAgainError:  # the one that fails went ahead of the others, which is left to chance
+                continue
+
+    run_with_archiver(database, tmp_path, act)
+    assert sorted(path.stem for path in tmp_path.rglob("*.json")) == new
+    job, *others = database.fetch("SELECT payload, execute_after - created AS delay FROM pgqueuer")
+    assert (job["payload"].decode().split(","), others) == (old, [])
+    assert timedelta(seconds=AGAIN_S * 0.4) < job["delay"] < timedelta(seconds=AGAIN_S * 1.6)
+
+
+def test_an_object_and_the_folders_that_lead_to_it_are_synced_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    warranty_id = new_warranty_id(0)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    asyncio.run(Archive((tmp_path / "archive").as_uri()).create(warranty_id, DAY, b"{}"))
+    file = tmp_path / "archive" / "2026" / "02" / "28" / f"{warranty_id}.json"
+    assert file.read_bytes() == b"{}"
+    assert synced == [path.stat().st_ino for path in (file, *list(file.parents)[:4])]
+
+
+def test_what_cannot_be_synced_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, f"no sync of {descriptor}")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    archive, warranty_id = Archive(tmp_path.as_uri()), new_warranty_id(0)
+    for _ in range(2):  # also when it is there already
+        with pytest.raises(ArchiveUnavailableError, match="no sync of"):
+            asyncio.run(archive.create(warranty_id, DAY, b"{}"))

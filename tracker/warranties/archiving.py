@@ -1,0 +1,143 @@
+"""The job that archives warranties: written with them, done whenever the archive is there.
+
+It carries ids alone; what is archived stands in the warranties, which never change.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tracker.db.failures import shown
+from tracker.jobs.breaker import Breaker
+from tracker.jobs.queue import enqueue
+from tracker.jobs.runner import TryAgainError
+from tracker.warranties import store
+from tracker.warranties.archive import Archive, ArchiveUnavailableError
+from tracker.warranties.domain import Warranty, WarrantyId, parse_warranty_id
+from tracker.warranties.dto import archived
+
+JOB: Final = "archive"
+"""Name of the handler."""
+
+CONCURRENCY: Final = 4
+"""Jobs in hand per process; their uploads share the calls of the archive."""
+
+MAX_IDS: Final = 100
+"""Of a job: a group of warranties is a few jobs instead of hundreds."""
+
+PAGE: Final = 1000
+"""Warranties that are looked at in one go."""
+
+AGAIN_S: Final = 10.0
+"""Wait, on average, between two tries; while the archive is down the breaker holds back all but one."""
+
+logger = logging.getLogger(__name__)
+
+
+async def archive_later(connection: AsyncConnection, ids: Sequence[WarrantyId], *, delay_s: float = 0) -> None:
+    """Have warranties archived by jobs, due in `delay_s` seconds, which are written in the caller's transaction."""
+    payloads = [",".join(ids[start : start + MAX_IDS]).encode() for start in range(0, len(ids), MAX_IDS)]
+    await enqueue(connection, JOB, payloads, delay_s=delay_s)
+
+
+class Archiver:
+    """Archives warranties, some a job."""
+
+    def __init__(self, engine: AsyncEngine, archive: Archive) -> None:
+        self._engine = engine
+        self._archive = archive
+        self._breaker = Breaker()
+
+    async def archive(self, payload: bytes) -> None:
+        """Do a job; raise TryAgainError if it must be done again.
+
+        Those that fail while others succeed get a job of their own: with one call in ten failing, no try of a hundred
+        would ever succeed as a whole.
+        """
+        await self._breaker.wait()
+        try:
+            async with self._engine.connect() as connection:
+                found = await store.find(connection, list(filter(None, map(parse_warranty_id, _texts_of(payload)))))
+            if not found:
+                return
+            failed = await create_all(self._archive, found)
+            self._breaker.succeeded()
+            if failed:
+                logger.warning("%d of %d warranties wait: %s", len(failed), len(found), next(iter(failed.values())))
+                async with self._engine.begin() as connection:
+                    await archive_later(connection, list(failed), delay_s=_pause_s())
+        except ArchiveUnavailableError as error:
+            self._breaker.failed()
+            raise _again(str(error)) from error
+        except (OSError, SQLAlchemyError) as error:
+            raise _again(f"PostgreSQL does not answer: {shown(error)}") from error
+        finally:
+            self._breaker.leave()
+
+
+def _texts_of(payload: bytes) -> list[str]:
+    """Return the ids of a job as they were written; what is damaged is none, and is left to `--missing`."""
+    return payload.decode(errors="replace").split(",")
+
+
+async def create_all(archive: Archive, found: Sequence[Warranty]) -> dict[WarrantyId, ArchiveUnavailableError]:
+    """Create the objects of these warranties, of which there is at least one; return those that failed.
+
+    One goes ahead alone, and raises ArchiveUnavailableError: an archive that is down gets one call of a job, and is
+    noticed after one time-out. Which one is left to chance, lest one that never succeeds keep back the others.
+    """
+
+    async def create(warranty: Warranty) -> None:
+        await archive.create(warranty.id, warranty.created_at, archived(warranty))
+
+    async def failure_of(warranty: Warranty) -> ArchiveUnavailableError | None:
+        try:
+            await create(warranty)
+        except ArchiveUnavailableError as error:
+            return error
+        return None
+
+    first, *others = random.sample(found, len(found))
+    await create(first)
+    failures = await asyncio.gather(*map(failure_of, others))
+    return {one.id: failure for one, failure in zip(others, failures, strict=True) if failure is not None}
+
+
+async def missing(engine: AsyncEngine, archive: Archive) -> AsyncIterator[tuple[int, list[Warranty]]]:
+    """Yield all warranties that there are now, page by page: how many were looked at, and those that have no object.
+
+    What the archive has is asked day by day; the objects themselves are the only record of it.
+    """
+    async with engine.connect() as connection:
+        newest = await store.newest_id(connection)
+    last: WarrantyId | None = None
+    day, there = date.min, set[str]()
+    while True:
+        async with engine.connect() as connection:
+            page = await store.page(connection, None, after=last, limit=PAGE, until=newest)
+        if not page:
+            return
+        last = page[-1].id
+        lacking = []
+        for warranty in page:
+            if warranty.created_at.astimezone(UTC).date() != day:
+                day = warranty.created_at.astimezone(UTC).date()
+                there = await archive.ids_of(day)
+            if warranty.id not in there:
+                lacking.append(warranty)
+        yield len(page), lacking
+
+
+def _again(reason: str) -> TryAgainError:
+    logger.warning("warranties wait for their archive: %s", reason)
+    return TryAgainError(_pause_s(), reason)
+
+
+def _pause_s() -> float:
+    return random.uniform(AGAIN_S / 2, AGAIN_S * 3 / 2)  # noqa: S311  # not a secret

@@ -1,0 +1,97 @@
+"""Commits what many requests want in one transaction, and answers each after the commit.
+
+While one group is being committed the next one gathers, so the groups are as large as PostgreSQL is slow. A request
+that comes alone waits for nobody; after a group of several, those who were just answered get a moment to come again.
+This is not the carts' flusher with another table: that one answers before it writes, merges what it holds, and must try
+for ever; here somebody waits for the result, so a failure is theirs to know.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from typing import Final, Generic, TypeVar
+
+from tracker.db.failures import Failure, failure_of
+from tracker.errors import BufferFullError
+
+MAX_GROUP: Final = 1000
+"""Of one transaction, so that none keeps the others waiting for long."""
+
+GATHER_S: Final = 0.002
+"""To gather, after a group of several.
+
+Without it, 64 clients that ask for one warranty after the other fall into two halves, each answered while the other
+waits; with it they are one group, and a warranty takes a quarter less of this process' CPU time (370 to 280 µs, while
+others used the machine) and a fifth less of PostgreSQL's (68 to 54). 5 ms gained no more.
+"""
+
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
+"""Of what waits for its group; then 503."""
+
+CLOSE_TIMEOUT_S: Final = 0.5
+"""For a group, and again for it to notice that it is cancelled: nobody waits for it any more."""
+
+Wish = TypeVar("Wish")
+Result = TypeVar("Result")
+
+
+class Groups(Generic[Wish, Result]):
+    """Gathers wishes while the ones before them are being committed."""
+
+    def __init__(self, commit: Callable[[Sequence[Wish]], Awaitable[Sequence[Result | Exception]]]) -> None:
+        """Fulfill by `commit`, which returns a result, or what to raise, for each wish."""
+        self._commit = commit
+        self._waiting: dict[asyncio.Future[Result], Wish] = {}
+        self._waiting_bytes = 0
+        self._last_size = 1
+        self._task: asyncio.Task[None] | None = None
+
+    async def fulfill(self, wish: Wish, size: int) -> Result:
+        """Return the result for a wish of `size` bytes once it is committed; raise what kept it from that."""
+        if self._waiting_bytes + size > MAX_WAITING_BYTES:
+            raise BufferFullError("too many requests wait for the database")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = wish
+        self._waiting_bytes += size
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="groups")
+        try:
+            return await future
+        finally:
+            self._waiting_bytes -= size
+            self._waiting.pop(future, None)  # who has given up is not waited for by anybody
+
+    async def close(self) -> None:
+        """Let the group in hand end, but do not wait long."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+
+    async def _run(self) -> None:
+        while self._waiting:
+            if self._last_size > 1:
+                await asyncio.sleep(GATHER_S)
+            group = [(future, self._waiting.pop(future)) for future in list(islice(self._waiting, MAX_GROUP))]
+            self._last_size = len(group)
+            await self._fulfill(group)
+
+    async def _fulfill(self, group: Sequence[tuple[asyncio.Future[Result], Wish]]) -> None:
+        """Commit a group; a wish that PostgreSQL will never take must not stop the others, so halve it then."""
+        results: Sequence[Result | Exception]
+        try:
+            results = await self._commit([wish for _, wish in group])
+        except Exception as error:  # noqa: BLE001  # who waits must hear of it, whatever it is
+            if failure_of(error) is Failure.BAD_DATA and len(group) > 1:
+                middle = len(group) // 2
+                await self._fulfill(group[:middle])
+                await self._fulfill(group[middle:])
+                return
+            results = [error] * len(group)
+        for (future, _), result in zip(group, results, strict=True):
+            if future.done():  # whoever waited has gone
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-faults bench lint format lock clean
+.PHONY: run test test-faults bench lint format lock swagger-ui clean
 
 run: $(VENV)/for-run  ## Serve on http://127.0.0.1:8000; ARGS="--port 9000" passes options on
 	@exec $(BIN)/tracker serve $(ARGS)
@@ -30,11 +30,17 @@ format: $(VENV)/for-test  ## Rewrite the code in the common form
 # The tests' set comes first and binds the others: what is shipped is what was tested.
 lock: $(VENV)/python  ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile $(LOCK) --extra embedded --group build --group dev pyproject.toml -o requirements-dev.txt
-	$(BIN)/uv pip compile $(LOCK) --extra embedded -c requirements-dev.txt pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile $(LOCK) --extra embedded --extra tracing --group build --group dev pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile $(LOCK) --extra embedded --extra tracing -c requirements-dev.txt pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) --group build -c requirements-dev.txt -o requirements-build.txt
 	$(BIN)/uv pip compile $(LOCK) --group bench -c requirements-dev.txt -o requirements-bench.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+swagger-ui:  ## Renew the page at /docs: VERSION=5.35.0; what else to do is in the folder's README
+	mkdir -p $(VENV)/swagger-ui && cd $(VENV)/swagger-ui && npm pack --silent swagger-ui-dist@$(VERSION) && tar xzf swagger-ui-dist-$(VERSION).tgz
+	for file in swagger-ui-bundle.js swagger-ui.css; do gzip -9nc $(VENV)/swagger-ui/package/$$file > $(SWAGGER_UI)/$$file.gz || exit 1; done
+	cd $(VENV)/swagger-ui/package && cp favicon-32x32.png LICENSE NOTICE swagger-ui-bundle.js.LICENSE.txt $(CURDIR)/$(SWAGGER_UI)
+SWAGGER_UI := tracker/docs/swagger-ui
 
 clean:  ## Remove what was installed; the data folder stays
 	rm -rf $(VENV)

@@ -66,6 +66,7 @@ class Calls(Struct):
     granted: dict[str, int]
     asked: dict[str, Asked]
     most_at_once: int
+    traceparents: dict[str, str]
 
 
 class ReservationService:
@@ -79,6 +80,7 @@ class ReservationService:
         self._called: Counter[str] = Counter()
         self._granted: Counter[str] = Counter()
         self._asked: dict[str, Asked] = {}
+        self._traceparents: dict[str, str] = {}
         self._at_once = self._most_at_once = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -88,10 +90,14 @@ class ReservationService:
         body = await _read(receive)
         match scope["method"], scope["path"]:
             case "POST", "/reserve":
-                key = dict(scope["headers"]).get(b"idempotency-key", b"").decode()
+                sent = dict(scope["headers"])
+                key = sent.get(b"idempotency-key", b"").decode()
+                self._traceparents[key] = sent.get(b"traceparent", b"").decode()
                 status, headers, content = await self._reserve(key, msgspec.json.decode(body, type=Asked))
             case "GET", "/calls":
-                calls = Calls(dict(self._called), dict(self._granted), self._asked, self._most_at_once)
+                calls = Calls(
+                    dict(self._called), dict(self._granted), self._asked, self._most_at_once, self._traceparents
+                )
                 status, headers, content = 200, [], msgspec.json.encode(calls)
             case "PUT", "/behavior":
                 self._behavior = msgspec.json.decode(body, type=Behavior)

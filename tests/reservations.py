@@ -65,10 +65,10 @@ def reservation_service(port: int | None = None, *, delay_s: float = 0.0, fail_r
 
 
 @contextlib.contextmanager
-def worker(env: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+def worker(env: Mapping[str, str], folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run `tracker worker`; it is killed at the end of the block if it has not ended."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tracker", "worker"],
+        [sys.executable, "-m", "tracker", "worker", *arguments],
         env={**clean_environ(), "TRACKER_DATA_DIR": str(folder), **env},
         cwd=REPO,
         stdout=subprocess.PIPE,

@@ -55,6 +55,7 @@ class Calls(Struct):
     made: dict[str, int]
     executed: dict[str, int]
     held: int
+    traceparents: dict[str, str]
 
 
 class _Answer(Struct):
@@ -79,6 +80,7 @@ class StripeProxy:
         self._executed: Counter[str] = Counter()
         self._held = 0
         self._kept: dict[str, _Kept] = {}
+        self._traceparents: dict[str, str] = {}
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
@@ -90,10 +92,11 @@ class StripeProxy:
                 self._released = asyncio.Event()
                 return web.Response(status=204)
             case "GET", "/_proxy/calls":
-                calls = Calls(dict(self._made), dict(self._executed), self._held)
+                calls = Calls(dict(self._made), dict(self._executed), self._held, self._traceparents)
                 return web.Response(body=msgspec.json.encode(calls))
         call = f"{request.method} {request.path}"
         self._made[call] += 1
+        self._traceparents[call] = request.headers.get("traceparent", "")
         answer = await self._told(call, "before", request) or await self._answer(call, request, body)
         answer = await self._told(call, "after", request) or answer
         return web.Response(status=answer.status, body=answer.body, content_type="application/json")

@@ -5,9 +5,12 @@ it has no handler for, and the imports behind `tracker.cli` are half of a start:
 before them, a stop in the first second was lost and the container was killed ten seconds later.
 """
 
+import contextlib
 import os
 import signal
+import sys
 from types import FrameType
+from typing import NoReturn
 
 
 def main() -> None:
@@ -15,7 +18,22 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     from tracker.cli import main as command  # noqa: PLC0415  # after the handler is set
 
-    command(prog_name="tracker")
+    try:
+        command(prog_name="tracker")
+    except SystemExit as end:
+        _end(end.code)
+
+
+def _end(code: object) -> NoReturn:
+    """End the process, without the last moments of its interpreter.
+
+    A thread of obstore's that wants the interpreter then aborts the process: exit code 134 instead of ours, once in
+    twenty ends on a busy machine.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it is gone
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

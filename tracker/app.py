@@ -2,16 +2,15 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
 
-from tracker.background import running_jobs
+from tracker.background import Jobs, running_jobs
 from tracker.carts import customer_routes
 from tracker.carts import routes as carts_routes
 from tracker.carts.journal.files import Files, SystemFiles
@@ -21,11 +20,21 @@ from tracker.checkout import routes as checkout_routes
 from tracker.checkout.service import Checkout
 from tracker.clock import Clock, SystemClock
 from tracker.context import Context, open_context
+from tracker.edge import Edge
 from tracker.errors import NotConfiguredError
+from tracker.guard import Guard, Guarded
 from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
 from tracker.identity import routes as identity_routes
-from tracker.openapi import SchemaPlugin
+from tracker.metrics.collect import jobs_of, process_of, requests_of
+from tracker.metrics.routes import show_metrics
+from tracker.metrics.service import Metrics
+from tracker.metrics.stored import StoredNumbers
+from tracker.metrics.workers import Workers
+from tracker.openapi import openapi_config
+from tracker.options import answer_options
+from tracker.rate_limit import RateLimits
 from tracker.settings import Settings, Switch
+from tracker.traffic import Traffic
 from tracker.warranties import routes as warranties_routes
 
 
@@ -36,24 +45,38 @@ def create_app(
     folder: WorkerFolder,
     clock: Clock | None = None,
     files: Files | None = None,
+    traffic: Traffic | None = None,
 ) -> Litestar:
     """Return the application for the migrated database at `url`, with its journal in `folder`.
 
+    Whoever serves it counts the requests in `traffic`.
     `clock` and `files` are the machine's own, unless a test passes others.
     """
+    watched = settings.metrics is Switch.ON
+    clock = clock or SystemClock()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        metrics = Metrics()
         async with (
-            open_context(
-                settings, url=url, folder=folder, clock=clock or SystemClock(), files=files or SystemFiles()
-            ) as context,
-            running_jobs(settings, url=url) if settings.jobs is Switch.ON else contextlib.nullcontext(),
+            metrics.published(Workers(settings.data_dir, folder)) if watched else contextlib.nullcontext(),
+            open_context(settings, url=url, folder=folder, clock=clock, files=files or SystemFiles()) as context,
+            running_jobs(settings, url=url) if settings.jobs is Switch.ON else contextlib.nullcontext(Jobs()) as jobs,
         ):
+            metrics.watch(
+                partial(requests_of, traffic or Traffic()),
+                partial(process_of, context),
+                partial(jobs_of, jobs),
+                stored=StoredNumbers(context.database),
+            )
             app.state.context = context
+            app.state.metrics = metrics
             yield
+            await metrics.close()
 
-    return Litestar(
+    guard = Guard(settings.allowed_origins, settings.allowed_hosts)
+    limits = RateLimits(clock, per_address=settings.rate_per_address, per_cart=settings.rate_per_cart)
+    app = Litestar(
         route_handlers=[
             carts_routes.add_item,
             carts_routes.add_product,
@@ -77,37 +100,27 @@ def create_app(
             warranties_routes.show_warranty,
             live,
             ready,
+            *([show_metrics] if watched else []),
         ],
         dependencies={
             **{name: _part(name) for name in ("carts", "customer_carts", "catalog", "identity", "warranties")},
             "checkout": Provide(_checkout, sync_to_thread=False),
             "customer": Provide(identity_routes.customer_of_request),
+            "metrics": Provide(_metrics, sync_to_thread=False),
             "accepts_items": Provide(_accepts_items, sync_to_thread=False),
+            "limits": Provide(lambda: limits, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         request_max_body_size=MAX_BODY_BYTES,
-        openapi_config=OpenAPIConfig(
-            title="Tracker",
-            version=metadata.version("tracker"),
-            description="Tracks what shoppers put into their carts.",
-            path="/docs",
-            render_plugins=[SchemaPlugin(path="/openapi.json")],
-            use_handler_docstrings=True,
-            components=Components(
-                security_schemes={
-                    "token": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
-                    "session": SecurityScheme(
-                        type="apiKey",
-                        security_scheme_in="cookie",
-                        name="session",
-                        description="What /login sets; over https its name is __Host-session.",
-                    ),
-                }
-            ),
-        ),
+        openapi_config=openapi_config(metadata.version("tracker")),
+        on_app_init=[answer_options],
         logging_config=None,
+        state=State({"guard": guard, "limits": limits}),
     )
+    # Around all of it, as Litestar's CORS is: its middlewares do not see what has no route.
+    app.asgi_handler = Edge(Guarded(app.asgi_handler, guard))
+    return app
 
 
 def _part(name: str) -> Provide:
@@ -117,6 +130,11 @@ def _part(name: str) -> Provide:
         return getattr(state.context, name)
 
     return Provide(part, sync_to_thread=False)
+
+
+def _metrics(state: State) -> Metrics:
+    metrics: Metrics = state.metrics
+    return metrics
 
 
 def _checkout(state: State) -> Checkout:

@@ -7,26 +7,29 @@ process without it is smaller and starts sooner.
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections import ChainMap
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.carts.service import FollowUp, ReservationsOf
 from tracker.checkout import settling
+from tracker.checkout.domain import OrderCounts
 from tracker.checkout.payments import processor_of
 from tracker.db.engine import create_engine, dispose
 from tracker.jobs.runner import JobRunner
 from tracker.reservations import store as reservations_store
+from tracker.reservations.domain import ReservationCounts
 from tracker.settings import Settings
+from tracker.waits import let_go
 from tracker.warranties import archiving
 from tracker.warranties.archive import open_archive
+from tracker.warranties.archiving import ArchiveCounts
 
-CONNECTIONS: Final = 4
-"""For the handlers; a call that waits for its service holds none."""
-
-CONNECTION_TIMEOUT_S = 60.0
-"""For a handler to get one of them: what it has heard from its service must be asked for again if it cannot be noted.
+CONNECTION_TIMEOUT_S: Final = 60.0
+"""For a handler to get a connection: what it has heard from its service must be asked for again if it cannot be noted.
 With 5 s, two processes on a machine ten times overcommitted asked a hundred times in vain for 1,000 reservations."""
 
 SETTLING_CONCURRENCY: Final = 10
@@ -47,32 +50,53 @@ def reservations_of(settings: Settings) -> ReservationsOf | None:
     return None if settings.reservation_url is None else reservations_store.of_cart
 
 
+@dataclass(slots=True)
+class Jobs:
+    """What the jobs of this process count; a feature that is switched off has counted nothing."""
+
+    ended: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By handler and result."""
+
+    reservations: ReservationCounts = field(default_factory=ReservationCounts)
+    orders: OrderCounts = field(default_factory=OrderCounts)
+    archive: ArchiveCounts = field(default_factory=ArchiveCounts)
+    reserves_slowly: Callable[[], bool] = bool
+    """Says whether the reservation service looks like it is down."""
+
+    archives_slowly: Callable[[], bool] = bool
+    """Says whether the archive looks like it is down."""
+
+
 @contextlib.asynccontextmanager
-async def running_jobs(settings: Settings, *, url: str) -> AsyncIterator[None]:
-    """Run the jobs on the database at `url`."""
+async def running_jobs(settings: Settings, *, url: str) -> AsyncIterator[Jobs]:
+    """Run the jobs on the database at `url`; yield what they count."""
     async with contextlib.AsyncExitStack() as stack:
-        engine = create_engine(url, pool_size=CONNECTIONS, pool_timeout_s=CONNECTION_TIMEOUT_S)
+        engine = create_engine(url, pool_size=settings.job_connections, pool_timeout_s=CONNECTION_TIMEOUT_S)
         stack.push_async_callback(dispose, engine)
+        jobs = Jobs()
         runners = [
-            JobRunner(
-                url,
-                archiving.JOB,
-                archiving.Archiver(engine, open_archive(settings)).archive,
-                concurrency=archiving.CONCURRENCY,
-            ),
-            *_reserving(settings, url, engine, stack),
-            *_settling(settings, url, engine, stack),
+            _archiving(settings, url, engine, jobs),
+            *_reserving(settings, url, engine, stack, jobs),
+            *_settling(settings, url, engine, stack, jobs),
         ]
+        jobs.ended = ChainMap(*(runner.ended for runner in runners))
         for runner in runners:
             runner.start()
         try:
-            yield
+            yield jobs
         finally:
             await asyncio.gather(*(runner.close() for runner in runners))
 
 
+def _archiving(settings: Settings, url: str, engine: AsyncEngine, jobs: Jobs) -> JobRunner:
+    archiver = archiving.Archiver(engine, open_archive(settings))
+    jobs.archive = archiver.counts
+    jobs.archives_slowly = lambda: archiver.is_waiting_for_archive
+    return JobRunner(url, archiving.JOB, archiver.archive, concurrency=archiving.CONCURRENCY)
+
+
 def _reserving(
-    settings: Settings, url: str, engine: AsyncEngine, stack: contextlib.AsyncExitStack
+    settings: Settings, url: str, engine: AsyncEngine, stack: contextlib.AsyncExitStack, jobs: Jobs
 ) -> Iterator[JobRunner]:
     if settings.reservation_url is None:
         return
@@ -84,28 +108,33 @@ def _reserving(
         timeout_s=settings.reservation_timeout_s,
         concurrency=settings.reservation_concurrency,
     )
-    stack.push_async_callback(client.close)
+    stack.push_async_callback(lambda: let_go(client.close()))
     reserver = Reserver(engine, client, max_attempts=settings.reservation_attempts)
+    jobs.reservations = reserver.counts
+    jobs.reserves_slowly = lambda: reserver.is_waiting_for_service
     yield JobRunner(url, JOB, reserver.reserve, concurrency=settings.reservation_concurrency)
 
 
 def _settling(
-    settings: Settings, url: str, engine: AsyncEngine, stack: contextlib.AsyncExitStack
+    settings: Settings, url: str, engine: AsyncEngine, stack: contextlib.AsyncExitStack, jobs: Jobs
 ) -> Iterator[JobRunner]:
     processor = processor_of(settings)
     if processor is None:
         return
-    stack.push_async_callback(processor.close)
+    stack.push_async_callback(lambda: let_go(processor.close()))
     settler = settling.Settler(engine, processor, follow_up_of(settings))
+    jobs.orders = settler.counts
     yield JobRunner(url, settling.JOB, settler.settle, concurrency=SETTLING_CONCURRENCY)
 
 
-async def run_jobs_until_told(settings: Settings, *, url: str) -> None:
-    """Run the jobs until SIGINT or SIGTERM."""
+async def run_jobs_until_told(
+    settings: Settings, *, url: str, beside: Callable[[Jobs], contextlib.AbstractAsyncContextManager[None]]
+) -> None:
+    """Run the jobs until SIGINT or SIGTERM, and meanwhile what is `beside` them."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     with _handled(loop, told):
-        async with running_jobs(settings, url=url):
+        async with running_jobs(settings, url=url) as jobs, beside(jobs):
             await told.wait()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import http.client
-import logging
 import os
 import socket
 import ssl
@@ -14,15 +13,19 @@ from typing import Final
 import click
 import uvloop
 
-from tracker.background import follow_up_of, run_jobs_until_told
+from tracker import tracing
+from tracker.background import Jobs, follow_up_of, run_jobs_until_told
 from tracker.carts.commands import dead_letters
 from tracker.carts.journal.folders import claim_folder
 from tracker.catalog.commands import catalog
 from tracker.clock import SLOTS
+from tracker.datalife.commands import erase, export, prune
 from tracker.db.database import database
 from tracker.db.engine import display_of
 from tracker.db.schema import check_schema, upgrade_schema
 from tracker.errors import ConfigurationError, TrackerError, UnavailableError
+from tracker.logs import set_up_logging
+from tracker.metrics.port import metrics_on
 from tracker.reservations.commands import reservations
 from tracker.settings import Settings, Switch, load_settings
 from tracker.supervisor import Supervisor
@@ -56,7 +59,8 @@ def main(context: click.Context) -> None:
     embedded one runs in the data folder), TRACKER_DATA_DIR the data folder. The README lists all.
     """
     context.obj = follow_up_of
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log = load_settings({name: text for name, text in os.environ.items() if name.startswith("TRACKER_LOG_")})
+    set_up_logging(log.log_level, log.log_format)
 
 
 @main.command()
@@ -93,10 +97,17 @@ main.add_command(catalog)
 main.add_command(dead_letters)
 main.add_command(reservations)
 main.add_command(warranties)
+main.add_command(prune)
+main.add_command(erase)
+main.add_command(export)
 
 
 @main.command()
-def worker() -> None:
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Show the metrics of this process to Prometheus there."
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address of the port.")
+def worker(metrics_port: int | None, metrics_host: str) -> None:
     """Run the jobs alone, until Ctrl-C or SIGTERM.
 
     For who wants to scale them apart from `tracker serve`, which then has TRACKER_JOBS=off.
@@ -105,9 +116,15 @@ def worker() -> None:
     open_archive(settings)  # what is wrong with it is said before anything is promised
     with database(settings) as url:
         check_schema(url)
+
+        def beside(jobs: Jobs) -> contextlib.AbstractAsyncContextManager[None]:
+            if metrics_port is None:
+                return contextlib.nullcontext()
+            return metrics_on(jobs, url=url, host=metrics_host, port=metrics_port)
+
         click.echo("Tracker runs the jobs\n  stop     Ctrl-C")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run_jobs_until_told(settings, url=url))
+        with tracing.tracing(os.environ), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_jobs_until_told(settings, url=url, beside=beside))
 
 
 @main.command(hidden=True)

@@ -24,13 +24,19 @@ MAX_NODE: Final = MAX_WORKERS // SLOTS - 1
 class Clock(Protocol):
     """Where the time comes from; injected, so that tests can turn it back."""
 
+    def elapsed_s(self) -> float:
+        """Return the seconds since some moment; they only grow, whatever happens to the wall clock."""
+        ...
+
     def now_us(self) -> int:
         """Return the wall-clock time in microseconds since 1970 (UTC)."""
         ...
 
 
 class SystemClock:
-    """The machine's own wall clock."""
+    """The machine's own clocks."""
+
+    elapsed_s = staticmethod(time.monotonic)
 
     def now_us(self) -> int:
         """Return the wall-clock time in microseconds since 1970 (UTC)."""
@@ -42,6 +48,15 @@ class ManualClock:
 
     def __init__(self, now_us: int = 0) -> None:
         self._now_us = now_us
+        self._elapsed_s = 0.0
+
+    def elapsed_s(self) -> float:
+        """Return the seconds that `pass_by` let pass."""
+        return self._elapsed_s
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass, but not on the wall clock."""
+        self._elapsed_s += seconds
 
     def now_us(self) -> int:
         """Return the time last set, in microseconds."""

@@ -3,13 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Final
-
-import msgspec
+from typing import Final, NamedTuple
 
 from tracker.background import follow_up_of, reservations_of
 from tracker.carts.aggregator import Aggregator
@@ -21,10 +18,10 @@ from tracker.carts.journal.files import Files
 from tracker.carts.journal.folders import WorkerFolder
 from tracker.carts.journal.journal import FileJournal, Limits
 from tracker.carts.journal.protocol import Journal, NoJournal
-from tracker.carts.journal.recovery import Recovery, newest_payloads
-from tracker.carts.journal.stamps import load_stamp, save_stamp
-from tracker.carts.record import decode_record, encode_record
-from tracker.carts.replay import replay
+from tracker.carts.journal.recovery import Recovery
+from tracker.carts.journal.stamps import save_stamp
+from tracker.carts.record import encode_record
+from tracker.carts.replay import last_stamp, replay
 from tracker.carts.service import BatchWriter, CartReader, CartService, keeps_journal
 from tracker.catalog.service import Catalog
 from tracker.checkout.payments import processor_of
@@ -35,7 +32,7 @@ from tracker.db.engine import create_engine, dispose
 from tracker.db.requests import RequestDatabase
 from tracker.identity.service import Identity, NoIdentity
 from tracker.settings import Ack, Settings
-from tracker.waits import Waits
+from tracker.waits import Waits, let_go
 from tracker.warranties.rates import load_rates
 from tracker.warranties.service import Warranties
 
@@ -43,13 +40,9 @@ LAST_FLUSH_TIMEOUT_S: Final = 4.0
 """For what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
 stays within 12 s, unless the disk hangs as well."""
 
-LET_GO_TIMEOUT_S: Final = 0.5
-"""For the connections to the identity provider, and to the payment processor, to end."""
-
 WRITE_CONNECTIONS: Final = 3
-"""Of the flusher, the recovery and the warranties alone: a hundred readers must not keep them from writing."""
-
-REQUEST_CONNECTIONS: Final = 4
+"""Of the flusher, the recovery and the warranties alone, one for each, as none writes two batches at once: a hundred
+readers must not keep them from writing."""
 
 REQUEST_LOCK_TIMEOUT_S: Final = 1.0
 """For a request to get a cart that another one has locked: who waits keeps one of the connections from all others."""
@@ -62,10 +55,24 @@ SEGMENT_BYTES: Final = 16 * MIB
 logger = logging.getLogger(__name__)
 
 
+class Storing(NamedTuple):
+    """What an accepted item goes through until it is stored."""
+
+    aggregator: Aggregator
+    journal: Journal
+    flusher: Flusher
+    delivery: Delivery
+    dead_letters: DeadLetters
+    recovery: Recovery
+
+
 @dataclass(slots=True, kw_only=True)
 class Context:
     """The parts of a running process."""
 
+    clock: Clock
+    database: RequestDatabase
+    storing: Storing
     carts: CartService
     customer_carts: CustomerCarts
     catalog: Catalog
@@ -89,14 +96,15 @@ async def open_context(
 ) -> AsyncIterator[Context]:
     """Build the parts for the database at `url` and a worker's `folder`, and stop them at the end."""
     write_engine = create_engine(url, pool_size=WRITE_CONNECTIONS)
-    request_engine = create_engine(url, pool_size=REQUEST_CONNECTIONS, lock_timeout_s=REQUEST_LOCK_TIMEOUT_S)
+    request_engine = create_engine(url, pool_size=settings.request_connections, lock_timeout_s=REQUEST_LOCK_TIMEOUT_S)
     waits = Waits()
     database = RequestDatabase(request_engine, waits)
     aggregator = Aggregator(settings.buffer_max_mb * MIB)
-    stamper = Stamper(clock, folder.number, last=await asyncio.to_thread(_last_stamp, files, folder.path))
+    stamper = Stamper(clock, folder.number, last=await asyncio.to_thread(last_stamp, files, folder.path))
     follow_up = follow_up_of(settings)
     writer = BatchWriter(write_engine, follow_up)
-    delivery = Delivery(writer.write, DeadLetters(folder.path))
+    dead_letters = DeadLetters(folder.path)
+    delivery = Delivery(writer.write, dead_letters)
     recovery = Recovery(
         settings.data_dir,
         folder,
@@ -110,7 +118,7 @@ async def open_context(
         try:
             save_stamp(files, folder.path, stamper.last, durably=False)
         except OSError as error:
-            logger.warning("the last stamp cannot be kept: %s", error)
+            logger.warning("the last stamp cannot be kept", extra={"error": str(error)})
 
     def release_journal() -> None:
         oldest = aggregator.oldest_stamp()
@@ -147,6 +155,9 @@ async def open_context(
     if processor is not None:
         checkout = Checkout(database, waits, carts, processor, settle_later=settle_later, follow_up=follow_up)
     context = Context(
+        clock=clock,
+        database=database,
+        storing=Storing(aggregator, journal, flusher, delivery, dead_letters, recovery),
         carts=carts,
         customer_carts=CustomerCarts(database, carts, follow_up),
         catalog=Catalog(database),
@@ -158,29 +169,24 @@ async def open_context(
     recovery.start()
     await journal.start()
     flusher.start()
+    logger.info("started", extra={"worker": folder.number, "ack": settings.ack.value, "journal": str(folder.path)})
     try:
         yield context
     finally:
+        logger.info("stopping", extra={"worker": folder.number, "items_in_hand": len(aggregator)})
         await warranties.close()
         await recovery.close()
         await flusher.close(LAST_FLUSH_TIMEOUT_S)
         await journal.close()
         if settings.ack is Ack.MEMORY:
             context.lost_items = len(aggregator)
-        await _let_go(identity.close())
-        if processor is not None:
-            await _let_go(processor.close())
-        for engine in (write_engine, request_engine):
-            await dispose(engine)
-
-
-async def _let_go(closing: Awaitable[None]) -> None:
-    """Wait for connections to others to end, but not for long: nothing depends on it."""
-    try:
-        async with asyncio.timeout(LET_GO_TIMEOUT_S):
-            await closing
-    except Exception as error:  # noqa: BLE001  # whatever it was, the process ends
-        logger.warning("connections did not end in order: %r", error)
+        await asyncio.gather(
+            let_go(identity.close()),
+            *([] if processor is None else [let_go(processor.close())]),
+            dispose(write_engine),
+            dispose(request_engine),
+        )
+        logger.info("stopped", extra={"worker": folder.number, "items_left": len(aggregator)})
 
 
 def _identity(settings: Settings, clock: Clock, waits: Waits) -> Identity:
@@ -218,12 +224,3 @@ def _journal(
         last_stamp=lambda: stamper.last,
         leftover_bytes=lambda: recovery.leftover_bytes,
     )
-
-
-def _last_stamp(files: Files, folder: Path) -> int:
-    """Return the greatest stamp that a worker number has given out and that can be found anywhere."""
-    in_journal = 0
-    for payload in newest_payloads(files, folder):
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            in_journal = max(in_journal, decode_record(payload)[2].updated_stamp)
-    return max(in_journal, load_stamp(files, folder))

@@ -73,6 +73,24 @@ class NotConfiguredError(TrackerError):
     """What is asked for needs a setting that is not there; the message names it."""
 
 
+class RateLimitedError(TrackerError):
+    """More requests came from one address, or for one cart, than may; nothing was accepted.
+
+    `limit` says which of the two, `quota` is how many requests may come at once, and `window_s` the seconds after which
+    as many may come again. The next one may come after `retry_after_s` seconds.
+    """
+
+    retry_after_s = 1
+
+    def __init__(self, limit: str, *, quota: int, window_s: int) -> None:
+        super().__init__(
+            f"too many requests: at most {quota // window_s} a second, and {quota} at once, are taken from one {limit}"
+        )
+        self.limit = limit
+        self.quota = quota
+        self.window_s = window_s
+
+
 class UnavailableError(TrackerError):
     """Tracker cannot do this now; the same call may succeed after `retry_after_s` seconds."""
 

@@ -21,6 +21,7 @@ from tracker.errors import (
     NotConfiguredError,
     NotFoundError,
     PaymentRefusedError,
+    RateLimitedError,
     TrackerError,
     UnauthenticatedError,
     UnavailableError,
@@ -38,6 +39,9 @@ _DETAILS: Final = {
     413: f"the body must be at most {MAX_BODY_BYTES} bytes",
 }
 """What Litestar's own exceptions leave unsaid, by status."""
+
+UNEXPECTED: Final = "unexpected error"
+"""Under which an error that nobody has thought of stands in the state of its request's scope, for the log."""
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +128,7 @@ class CutOff:
                 cause = cause.exceptions[0]
             if not begun or not isinstance(cause, UnavailableError):
                 raise
-            logger.warning("an answer was cut off: %s", cause)
+            logger.warning("an answer was cut off", extra={"reason": str(cause)})
 
 
 def _answer_of(status: int) -> Callable[[AnyRequest, TrackerError], Response[Problem]]:
@@ -134,6 +138,19 @@ def _answer_of(status: int) -> Callable[[AnyRequest, TrackerError], Response[Pro
 def unavailable(_: AnyRequest, error: UnavailableError) -> Response[Problem]:
     """Answer 503, and when to try again."""
     return _answer(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
+
+
+def rate_limit_headers(error: RateLimitedError) -> dict[str, str]:
+    """Return what a 429 says about the limit (RFC 9110, and the IETF's draft of the RateLimit fields)."""
+    return {
+        "Retry-After": str(error.retry_after_s),
+        "RateLimit-Policy": f'"{error.limit}";q={error.quota};w={error.window_s}',
+        "RateLimit": f'"{error.limit}";r=0;t={error.retry_after_s}',
+    }
+
+
+def _rate_limited(_: AnyRequest, error: RateLimitedError) -> Response[Problem]:
+    return _answer(429, str(error), headers=rate_limit_headers(error))
 
 
 def _http_exception(_: AnyRequest, error: HTTPException) -> Response[Problem]:
@@ -152,7 +169,7 @@ def _validation_exception(request: AnyRequest, error: ValidationException) -> Re
 
 
 def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
-    logger.error("unexpected error in %s %s", request.method, request.scope["path"], exc_info=error)
+    request.scope["state"][UNEXPECTED] = error
     return _answer(500, "An error on our side; it is in the log.")
 
 
@@ -165,6 +182,7 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any]
     ConflictError: _answer_of(409),
     UnsupportedMediaTypeError: _answer_of(415),
     KeyReusedError: _answer_of(422),
+    RateLimitedError: _rate_limited,
     NotConfiguredError: _answer_of(501),
     UnavailableError: unavailable,
     ValidationException: _validation_exception,
@@ -173,7 +191,7 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any]
 }
 
 
-@get("/health/live", tags=["health"])
+@get("/health/live", summary="Ask whether the process lives", tags=["health"])
 async def live() -> Health:
     """Answer 200 as long as the process answers at all."""
     return Health("live")
@@ -181,6 +199,7 @@ async def live() -> Health:
 
 @get(
     "/health/ready",
+    summary="Ask whether items are accepted",
     tags=["health"],
     responses={503: problem_spec("No items are accepted now")},
 )

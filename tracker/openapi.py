@@ -1,20 +1,40 @@
-"""The served OpenAPI document, with every schema as msgspec has it.
+"""The served OpenAPI document: Litestar's, made true and complete.
 
 msgspec is what checks the requests, so its schemas are the true ones; Litestar's rendering of the
-same Structs loses a `minimum` of 0 and moves the bounds of a nullable field beside its type.
+same Structs loses a `minimum` of 0 and moves the bounds of a nullable field beside its type. What a
+connection answers before Litestar is asked (`tracker.protocol`), the headers that come with a status,
+and an example of everything are added to every operation here, so that no route needs to repeat them.
 """
 
+from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.types import Method
+from litestar.types.internal_types import PathParameterDefinition
 
-from tracker.carts.dto import CartOut, CartRef, CustomerCartOut, CustomerCarts, ItemChange, ItemIn, ProductIn
+from tracker.carts.dto import (
+    WHAT_NAMES_A_PRODUCT,
+    CartOut,
+    CartRef,
+    CustomerCartOut,
+    CustomerCarts,
+    ItemChange,
+    ItemIn,
+    ProductIn,
+)
 from tracker.catalog.dto import CatalogOut
 from tracker.checkout.dto import CheckoutIn, OrderOut
-from tracker.http import Health, Problem
+from tracker.examples import examples, problem_example
+from tracker.http import PROBLEM_MEDIA_TYPE, Health, Problem
 from tracker.identity.routes import Me
+from tracker.swagger_ui import SwaggerUI, docs_router
 from tracker.warranties.dto import WarrantyIn, WarrantyOut
 
 MODELS: Final = (
@@ -35,12 +55,205 @@ MODELS: Final = (
     Problem,
 )
 
+DESCRIPTION: Final = """\
+Tracks what shoppers put into their carts: answers at once, stores in PostgreSQL milliseconds later.
 
-class SchemaPlugin(JsonRenderPlugin):
+- A browser's cart is in the cookie `cart_id`. Over https it is `Secure; SameSite=None; Partitioned`.
+- Customers send a bearer token of their identity provider, or the session cookie that `/login` has set.
+- Amounts of money are integers, in cents, but for `item_cost` of a warranty.
+- Integers are written without a fraction: `5`, not `5.0`. Lengths of texts count bytes of UTF-8.
+- Errors are problems (RFC 9457) and name the field and its rule. 503 says in `Retry-After` when to try again.
+"""
+
+TAGS: Final = [
+    Tag("carts", "What a store's page calls for every item; who knows a cart's id, by its cookie, may change it."),
+    Tag("customers", "The carts of a customer who is logged in; those of others are not found."),
+    Tag("checkout", "Buying a cart, at the prices of the catalog."),
+    Tag("catalog", "What is for sale."),
+    Tag("identity", "Logging in at an OpenID Connect provider, and out."),
+    Tag("warranties", "What stores buy for the items that they sell."),
+    Tag("health", "For load balancers and those who watch."),
+]
+
+_BELOW: Final = {
+    400: "This is no valid HTTP request",
+    408: "The request did not arrive within 10 s",
+    431: "The request line and all headers together are larger than 16 KiB",
+    503: "Too many connections are open, or the service is stopping; try again after Retry-After seconds",
+}
+"""What the connection itself may answer to any request."""
+
+_STRING: Final = {"type": "string"}
+
+_RETRY_AFTER: Final = {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}, "required": True}
+
+_HEADERS: Final = {
+    201: {"Location": {"description": "What was created", "schema": _STRING, "required": True}},
+    202: {"Retry-After": _RETRY_AFTER},
+    302: {"Location": {"description": "The identity provider", "schema": _STRING, "required": True}},
+    303: {"Location": {"description": "`return_to`", "schema": _STRING, "required": True}},
+    401: {
+        "WWW-Authenticate": {"description": "How to authenticate (RFC 6750)", "schema": _STRING, "required": True},
+    },
+    429: {
+        "Retry-After": _RETRY_AFTER,
+        "RateLimit": {"description": "Which limit, and what is left of it", "schema": _STRING, "required": True},
+        "RateLimit-Policy": {"description": "The quota, and its seconds", "schema": _STRING, "required": True},
+    },
+    503: {"Retry-After": _RETRY_AFTER},
+}
+"""What every answer with a status has, by status."""
+
+_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
+    "logOut": {
+        "in": "header",
+        "name": "Origin",
+        "description": "Tracker's own origin, as browsers send it: no other site's page may log a customer out.",
+        "required": True,
+        "schema": {**_STRING, "examples": ["https://tracker.example"]},
+    },
+    "comeBack": {
+        "in": "cookie",
+        "name": "login",
+        "description": "What `/login` has set, for 10 minutes; over https its name is `__Host-login`.",
+        "required": True,
+        "schema": _STRING,
+    },
+}
+"""What is read from the request as it is, by operation."""
+
+_EVENT: Final = {
+    "description": "An event as Stripe sends it, byte for byte: it is signed.",
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "required": ["type"], "properties": {"type": _STRING}},
+            "example": {"type": "payment_intent.succeeded", "data": {"object": {"id": "pm_1"}}},
+        }
+    },
+}
+
+
+def openapi_config(version: str) -> OpenAPIConfig:
+    """Return what Litestar is to describe and serve."""
+    return OpenAPIConfig(
+        title="Tracker",
+        version=version,
+        description=DESCRIPTION,
+        path="/docs",
+        openapi_router=docs_router(),
+        render_plugins=[SwaggerUI(), Document()],
+        use_handler_docstrings=True,
+        operation_id_creator=_operation_id,
+        tags=TAGS,
+        components=Components(
+            security_schemes={
+                "token": SecurityScheme(
+                    type="http",
+                    scheme="bearer",
+                    bearer_format="JWT",
+                    description="A token of the identity provider's that is made out to TRACKER_OIDC_AUDIENCE.",
+                ),
+                "session": SecurityScheme(
+                    type="apiKey",
+                    security_scheme_in="cookie",
+                    name="session",
+                    description="What /login sets; over https its name is __Host-session.",
+                ),
+            }
+        ),
+    )
+
+
+def _operation_id(handler: HTTPRouteHandler, _: Method, path: list[str | PathParameterDefinition]) -> str:
+    """Return the handler's name, of which some serve two paths."""
+    first, *rest = handler.handler_name.split("_")
+    return first + "".join(map(str.title, rest)) + ("V1" if path[:2] == ["api", "v1"] else "")
+
+
+class Document(JsonRenderPlugin):
     """Serves the document as JSON."""
 
+    def __init__(self) -> None:
+        super().__init__(path="/openapi.json")
+        self._document = b""
+
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """Return the document with msgspec's schemas in the place of Litestar's."""
-        _, schemas = msgspec.json.schema_components(MODELS, ref_template="#/components/schemas/{name}")
-        openapi_schema["components"]["schemas"].update(schemas)
-        return super().render(request, openapi_schema)
+        """Return the document, which is made at the first request for it."""
+        if not self._document:
+            _complete(openapi_schema)
+            self._document = super().render(request, openapi_schema)
+        return self._document
+
+
+def _complete(document: dict[str, Any]) -> None:
+    _, schemas = msgspec.json.schema_components(MODELS, ref_template="#/components/schemas/{name}")
+    schemas["ProductIn"] |= WHAT_NAMES_A_PRODUCT
+    document["components"]["schemas"].update(schemas)
+    shown = examples()
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        name = operation["operationId"]
+        operation.setdefault("parameters", []).extend([_PARAMETERS[name]] if name in _PARAMETERS else [])
+        for parameter in operation["parameters"]:
+            _forget_null(parameter)
+        if name == "hearStripe":
+            operation["requestBody"] = _EVENT
+        for content in _contents(operation.get("requestBody", {})):
+            _add_example(content, shown)
+        for status, description in _BELOW.items():
+            described = operation["responses"].get(str(status), {})
+            if PROBLEM_MEDIA_TYPE not in described.get("content", {}):  # Litestar describes a 400 of its own
+                operation["responses"][str(status)] = {
+                    "description": description,
+                    "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+                }
+        for status, answer in operation["responses"].items():
+            _complete_answer(name, int(status), answer, schemas, shown)
+        operation["responses"] = dict(sorted(operation["responses"].items()))
+    document["paths"]["/health/ready"]["get"]["responses"]["200"]["content"]["application/json"]["example"] = {
+        "status": "ready"
+    }
+
+
+def _complete_answer(
+    operation_id: str, status: int, answer: dict[str, Any], schemas: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    headers = {name.title(): header for name, header in answer.get("headers", {}).items()}
+    for header in headers.values():
+        header.setdefault("schema", _STRING)  # Litestar leaves it out, which OpenAPI does not allow
+    answer["headers"] = headers | _HEADERS.get(status, {})
+    if operation_id == "checkOut" and status in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
+        answer["headers"] |= {"Location": {"description": "The order", "schema": _STRING, "required": True}}
+    for content in _contents(answer):
+        name = _add_example(content, shown)
+        if status < HTTPStatus.BAD_REQUEST and name in schemas and answer["description"] == _usual(status):
+            answer["description"] = schemas[name]["description"]
+        if name == Problem.__name__:
+            content["example"] = problem_example(operation_id, status)
+
+
+def _usual(status: int) -> str:
+    """Return how Litestar describes an answer whose route does not."""
+    return HTTPStatus(status).description
+
+
+def _contents(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what a request or an answer may hold, by media type."""
+    yield from holder.get("content", {}).values()
+
+
+def _add_example(content: dict[str, Any], shown: dict[str, Any]) -> str:
+    """Add the example of the model that is described; return the model's name, or that of the list's entries."""
+    schema = content["schema"]
+    name: str = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
+    if name in shown:
+        content["example"] = [shown[name]] if "items" in schema else shown[name]
+    return name
+
+
+def _forget_null(parameter: dict[str, Any]) -> None:
+    """A parameter that may be left out is never null, as Litestar has it."""
+    one_of = parameter["schema"].pop("oneOf", None)
+    if one_of is not None:
+        (kind,) = (one for one in one_of if one != {"type": "null"})
+        parameter["schema"] |= kind

@@ -50,3 +50,17 @@ def limit_of(text: str | None, *, default: int = DEFAULT_LIMIT, largest: int = M
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= largest:
         raise InvalidInputError("limit", f"must be an integer from 1 to {largest}")
     return int(text)
+
+
+def boolean_parameter(description: str) -> QueryParameter:
+    """Return a parameter that is true or false; `boolean_of` reads it."""
+    return text_parameter(description, type=OpenAPIType.BOOLEAN)
+
+
+def boolean_of(field: str, text: str | None) -> bool | None:
+    """Return what `text` says, None if nothing; raise InvalidInputError, naming `field`, if it is another word."""
+    if text is None:
+        return None
+    if text not in {"true", "false"}:
+        raise InvalidInputError(field, "must be true or false")
+    return text == "true"

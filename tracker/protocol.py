@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Any, Final
 
 import httptools
@@ -23,10 +24,12 @@ import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
+from tracker.guard import SECURITY_LINES, lines_of
 from tracker.http import PROBLEM_MEDIA_TYPE, problem
-from tracker.lane import Answerer, Lane, Later, Reply
+from tracker.lane import Answerer, Lane, Later, Peer, Reply
+from tracker.request_id import HEADER, new_request_id
+from tracker.traffic import CLIENT_LEFT, Traffic
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Of the request line and all headers together."""
@@ -50,9 +53,7 @@ MAX_PIPELINED: Final = 100
 Also how many of one read the lane answers before others get their turn.
 """
 
-
 logger = logging.getLogger(__name__)
-
 
 _NOBODY_WAITS: Final = asyncio.Event()
 
@@ -60,7 +61,9 @@ _NOBODY_WAITS: Final = asyncio.Event()
 class _Owed:
     """Stands in for uvicorn's cycle while a reply of the lane waits for its confirmation."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: bytes, began_s: float) -> None:
+        self.path = path
+        self.began_s = began_s
         self.keep_alive = True
         self.disconnected = False
         self.response_started = False
@@ -76,13 +79,15 @@ _heads: Final[dict[int, tuple[list[tuple[bytes, bytes]], bytes]]] = {}
 class Protocol(HttpToolsProtocol):
     """A connection of one client."""
 
-    def __init__(self, *arguments: Any, lane: Lane, **named: Any) -> None:  # noqa: ANN401  # handed on as they are
+    def __init__(self, *arguments: Any, lane: Lane, traffic: Traffic | None = None, **named: Any) -> None:  # noqa: ANN401  # handed on as they are
         super().__init__(*arguments, **named)
         self._lane = lane
+        self._traffic = traffic
+        self._began_s = 0.0
         self._answerer: Answerer | None = None
         self._body = b""
         self._answered = 0
-        self._trusted = False
+        self._peer = Peer("", secure=False)
         self._deadline_s: float | None = self.loop.time() + REQUEST_TIMEOUT_S
         self._stuck: tuple[int, float] | None = None
         self._in_message = False
@@ -103,8 +108,12 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a connection, unless there are far too many to tell each so."""
         super().connection_made(transport)
-        self._trusted = isinstance(self.app, ProxyHeadersMiddleware) and (
-            (self.client[0] if self.client else None) in self.app.trusted_hosts
+        address = self.client[0] if self.client else ""
+        proxies = self.app.trusted_hosts if isinstance(self.app, ProxyHeadersMiddleware) else None
+        self._peer = Peer(
+            address,
+            secure=self.scheme == "https",
+            proxies=proxies if proxies is not None and address in proxies else None,
         )
         if len(self.connections) > MAX_CONNECTIONS + MAX_REFUSED:
             transport.abort()
@@ -194,6 +203,7 @@ class Protocol(HttpToolsProtocol):
             self.refuse(400, "this is no proxy")
         elif not self.parser.should_upgrade():
             if method == b"POST" and self._is_free():
+                self._began_s = perf_counter()  # the loop's time moves once a round, in milliseconds
                 self._answerer = self._find_answerer()
             if self._answerer is None:
                 self._hand_on()
@@ -212,7 +222,7 @@ class Protocol(HttpToolsProtocol):
 
     def _find_answerer(self) -> Answerer | None:
         try:
-            return self._lane.begin(self.url, self.headers, secure=self.scheme == "https", trusted=self._trusted)
+            return self._lane.begin(self.url, self.headers, self._peer)
         except Exception:
             logger.exception("unexpected error in the fast lane; the application is asked instead")
             return None
@@ -253,7 +263,7 @@ class Protocol(HttpToolsProtocol):
                 if isinstance(reply, Later):
                     self._answer_later(reply)
                 else:
-                    self._write_reply(reply)
+                    self._write_reply(reply, self.url, self._began_s)
                     self.on_response_complete()
                 return
             self._hand_on()
@@ -261,7 +271,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self.cycle.more_body = False  # uvicorn leaves it when the answer came first
 
-    def _write_reply(self, reply: Reply) -> None:
+    def _write_reply(self, reply: Reply, path: bytes, began_s: float) -> None:
         status, rest = reply
         headers = self.server_state.default_headers
         head = _heads.get(status)
@@ -269,16 +279,20 @@ class Protocol(HttpToolsProtocol):
             lines = b"".join(b"%b: %b\r\n" % header for header in headers)
             head = _heads[status] = headers, STATUS_LINE[status] + lines
         self.transport.write(head[1] + rest)
+        if self._traffic is not None:
+            self._traffic.posted(path, status, began_s)
 
     def _answer_later(self, later: Later) -> None:
         self._unset_keepalive_if_required()
-        owed = self._answering = _Owed()
+        owed = self._answering = _Owed(self.url, self._began_s)
         self.cycle = owed  # type: ignore[assignment]  # it has what is asked of one that has its request
         later.confirmation.then(partial(self._write_owed, owed, later.reply))
 
     def _write_owed(self, owed: _Owed, reply: Callable[[str | None], Reply], reason: str | None) -> None:
         owed.response_complete = True
         if owed.disconnected:
+            if self._traffic is not None:
+                self._traffic.posted(owed.path, CLIENT_LEFT, owed.began_s)
             return
         try:
             status, rest = reply(reason)
@@ -286,7 +300,8 @@ class Protocol(HttpToolsProtocol):
             logger.exception("unexpected error in the fast lane; the connection is closed")
             self.transport.close()
             return
-        self._write_reply((status, rest if owed.keep_alive else b"connection: close\r\n" + rest))
+        rest = rest if owed.keep_alive else b"connection: close\r\n" + rest
+        self._write_reply((status, rest), owed.path, owed.began_s)
         if not owed.keep_alive:
             self.transport.close()  # at first: what is pipelined behind it must not be begun
         self.on_response_complete()
@@ -356,34 +371,24 @@ class Protocol(HttpToolsProtocol):
             last.keep_alive = False
             return
         if read_in_part is None or not read_in_part.response_started:
-            self.transport.write(_answer(status, detail))
+            self.transport.write(_answer(status, detail, secure=self._peer.secure))
+            if self._traffic is not None:
+                self._traffic.refuse(status)
         if read_in_part is not None and not read_in_part.response_complete:
             read_in_part.disconnected = True
             read_in_part.message_event.set()
         self.transport.close()
 
 
-def close_overdue(state: ServerState, now_s: float) -> None:
-    """Close every connection whose request is not here in time; `now_s` is the loop's time."""
-    for connection in list(state.connections):
-        if isinstance(connection, Protocol):
-            connection.close_if_overdue(now_s)
-
-
-def abort_stuck(state: ServerState) -> None:
-    """Cut off every connection that waits for nothing but its client."""
-    for connection in list(state.connections):
-        if isinstance(connection, Protocol):
-            connection.abort_if_stuck()
-
-
-def _answer(status: int, detail: str) -> bytes:
+def _answer(status: int, detail: str, *, secure: bool) -> bytes:
     body = msgspec.json.encode(problem(status, detail))
     retry = b"retry-after: 1\r\n" if status == 503 else b""  # noqa: PLR2004  # HTTP's number
     return (
         STATUS_LINE[status]
         + f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n".encode()
         + retry
+        + lines_of([(HEADER, new_request_id())])
+        + SECURITY_LINES[secure]
         + b"\r\n"
         + body
     )

@@ -56,7 +56,8 @@ class _Worker:
             self._failures = 0 if now_s - self._started_at_s > HEALTHY_S else self._failures + 1
             longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(self._failures, 10))
             self._restart_at_s = now_s + random.uniform(0, longest_s)  # noqa: S311  # not a secret
-            logger.error("worker process %d ended with %d and is replaced", self.process.pid, self.process.returncode)
+            fields = {"worker_pid": self.process.pid, "exit_code": self.process.returncode}
+            logger.error("a worker process has ended and is replaced", extra=fields)
         elif now_s >= self._restart_at_s:
             self._restart_at_s = None
             self._started_at_s = now_s
@@ -107,7 +108,8 @@ class Supervisor:
             try:
                 process.wait(max(0.0, deadline_s - time.monotonic()))
             except subprocess.TimeoutExpired:
-                logger.error("worker process %d did not stop in %.0f s; killed", process.pid, STOP_TIMEOUT_S)  # noqa: TRY400  # the trace says nothing
+                fields = {"worker_pid": process.pid, "timeout_s": STOP_TIMEOUT_S}
+                logger.error("a worker process did not stop in time and is killed", extra=fields)  # noqa: TRY400  # the trace says nothing
                 process.kill()
                 process.wait()
         return [process.returncode for process in processes]

@@ -1,6 +1,6 @@
 """Every table of Tracker, gathered for Alembic."""
 
-from tracker.carts.tables import carts, items
+from tracker.carts.tables import carts, horizon, items
 from tracker.catalog.tables import products
 from tracker.checkout.tables import order_lines, orders
 from tracker.db.base import metadata
@@ -9,6 +9,7 @@ from tracker.warranties.tables import stores, warranties, warranty_items
 
 __all__ = [
     "carts",
+    "horizon",
     "items",
     "metadata",
     "order_lines",

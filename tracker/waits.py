@@ -2,7 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+LET_GO_TIMEOUT_S: Final = 0.5
+"""For the connections to somebody else's service to end."""
+
+logger = logging.getLogger(__name__)
+
+
+async def let_go(closing: Awaitable[None]) -> None:
+    """Wait for connections to others to end, but not for long: nothing depends on it."""
+    try:
+        async with asyncio.timeout(LET_GO_TIMEOUT_S):
+            await closing
+    except Exception as error:  # noqa: BLE001  # whatever it was, the process ends
+        logger.warning("connections did not end in order", extra={"error": repr(error)})
 
 
 class Waits:
@@ -10,6 +26,7 @@ class Waits:
 
     def __init__(self) -> None:
         self._open: set[asyncio.Timeout] = set()
+        self._limited: dict[asyncio.Future[Any], Callable[[], Exception]] = {}
         self._ended = False
 
     @contextlib.asynccontextmanager
@@ -22,9 +39,30 @@ class Waits:
             finally:
                 self._open.discard(timeout)
 
+    def limit(self, future: asyncio.Future[Any], seconds: float, late: Callable[[], Exception]) -> None:
+        """Have a future fail with what `late` returns when it takes longer than `seconds`, or when the process stops.
+
+        For what waits without a task.
+        """
+        self._limited[future] = late
+        timer = asyncio.get_running_loop().call_later(0 if self._ended else seconds, self._fail, future)
+
+        def forget(_: object) -> None:
+            timer.cancel()
+            self._limited.pop(future, None)
+
+        future.add_done_callback(forget)
+
+    def _fail(self, future: asyncio.Future[Any]) -> None:
+        late = self._limited.pop(future, None)
+        if late is not None and not future.done():
+            future.set_exception(late())
+
     def end(self) -> None:
         """Let every wait, and every later one, time out now."""
         self._ended = True
+        for future in list(self._limited):
+            self._fail(future)
         for timeout in self._open:
             if not timeout.expired():  # one that has may still be cleaning up
                 timeout.reschedule(asyncio.get_running_loop().time())

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import resource
 import socket
 import ssl
@@ -13,14 +14,20 @@ from typing import Any, Final
 import uvicorn
 import uvloop
 from litestar import Litestar
+from uvicorn.server import ServerState
 
+from tracker import tracing
 from tracker.app import create_app
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.journal.folders import claim_folder
+from tracker.carts.traced import TracedCarts, TracedLane
 from tracker.context import Context
 from tracker.errors import ConfigurationError, LostItemsError
-from tracker.protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, Protocol, abort_stuck, close_overdue
-from tracker.settings import Settings
+from tracker.lane import Lane
+from tracker.protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, Protocol
+from tracker.settings import Settings, Switch
+from tracker.traffic import Counted, Traffic
+from tracker.warranties.fast_lane import WarrantyLane
 
 REQUESTS_IN_HAND_TIMEOUT_S: Final = 3
 """For the requests under way when the process is told to stop, before they are cut off."""
@@ -56,6 +63,20 @@ class Loop(uvloop.Loop):
         if named.get("ssl") is not None:
             named["ssl_handshake_timeout"] = REQUEST_TIMEOUT_S
         return await super().create_server(*arguments, **named)
+
+
+def close_overdue(state: ServerState, now_s: float) -> None:
+    """Close every connection whose request is not here in time; `now_s` is the loop's time."""
+    for connection in list(state.connections):
+        if isinstance(connection, Protocol):
+            connection.close_if_overdue(now_s)
+
+
+def abort_stuck(state: ServerState) -> None:
+    """Cut off every connection that waits for nothing but its client."""
+    for connection in list(state.connections):
+        if isinstance(connection, Protocol):
+            connection.abort_if_stuck()
 
 
 class Server(uvicorn.Server):
@@ -120,12 +141,18 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
     _raise_file_limit()
     # What clients do wrong is answered, and no news for the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    with claim_folder(settings.data_dir, settings.node) as folder:
-        app = create_app(settings, url=url, folder=folder)
+    with tracing.tracing(os.environ), claim_folder(settings.data_dir, settings.node) as folder:
+        traffic = Traffic() if settings.metrics is Switch.ON else None
+        app = create_app(settings, url=url, folder=folder, traffic=traffic)
+        guard, limits = app.state.guard, app.state.limits
+        warranties = WarrantyLane(lambda: _context_of(app).warranties, guard)
+        lane: Lane = FastLane(lambda: _context_of(app).carts, guard, limits, warranties)
+        if tracing.is_on():
+            lane = TracedLane(lane, FastLane(lambda: TracedCarts(_context_of(app).carts), guard, limits, warranties))
         config = uvicorn.Config(
-            app,
+            app if traffic is None else Counted(app, traffic),
             loop="tracker.worker:Loop",
-            http=partial(Protocol, lane=FastLane(lambda: _context_of(app).carts)),  # type: ignore[arg-type]  # called, no more
+            http=partial(Protocol, lane=lane, traffic=traffic),  # type: ignore[arg-type]  # called, no more
             ws="none",
             lifespan="on",
             access_log=False,

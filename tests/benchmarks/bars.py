@@ -6,8 +6,8 @@ from typing import Final
 from msgspec import Struct
 
 from tests.benchmarks import latency, throughput, warranties
-from tests.benchmarks.contestants import FASTAPI, FSYNC, JOURNAL, LITESTAR
-from tests.benchmarks.requests import ITEM_KNOWN, ITEM_NEW, ITEMS_KNOWN, Shape
+from tests.benchmarks.contestants import FASTAPI, FSYNC, GUARDED, JOURNAL, LITESTAR, NO_METRICS, OPEN
+from tests.benchmarks.requests import ITEM_KNOWN, ITEM_NEW, ITEM_PAGE, ITEMS_KNOWN, Shape
 from tests.benchmarks.results import Results
 from tests.benchmarks.stats import Spread, spread
 
@@ -56,6 +56,18 @@ _BARS: Final[tuple[tuple[str, float, bool, Callable[[Results], Spread | None]], 
         30,
         False,
         lambda results: throughput.ratio(results.turns, JOURNAL.name, FASTAPI.name),
+    ),
+    (
+        "with metrics against without",
+        0.95,
+        False,
+        lambda results: throughput.ratio(results.turns, JOURNAL.name, NO_METRICS.name),
+    ),
+    (
+        "limits, origins and hosts against none",
+        0.95,
+        False,
+        lambda results: throughput.ratio(results.turns, GUARDED.name, OPEN.name, shape=ITEM_PAGE.name),
     ),
     (
         "level fsync against the default level",

@@ -20,6 +20,9 @@ SEPARATOR: Final = b"\0"
 """Between requests in a file; JSON as we write it holds none."""
 
 
+PAGE_ORIGIN: Final = "https://shop.example"
+
+
 class Shape(Struct, frozen=True):
     """What the requests of a run are like."""
 
@@ -27,11 +30,14 @@ class Shape(Struct, frozen=True):
     path: str = "/item"
     known: bool = True
     """Whether a cookie names the cart; else every request starts a new one."""
+    page: bool = False
+    """Whether a browser sends it for a page of another origin."""
     carts: int = 2000
     skus: int = 20
 
 
 ITEM_KNOWN: Final = Shape("item-known")
+ITEM_PAGE: Final = Shape("item-page", page=True)
 ITEM_NEW: Final = Shape("item-new", known=False)
 ITEMS_KNOWN: Final = Shape("items-known", path="/items")
 ITEMS_NEW: Final = Shape("items-new", path="/items", known=False)
@@ -56,13 +62,14 @@ def request(shape: Shape, cart_id: str, sku: str, cents: int) -> bytes:
     else:
         fields = {"external_id": sku, "name": f"Blue mug {sku}", "value": cents, "quantity": 2}
     cookie = f"Cookie: cart_id={cart_id}\r\n" if shape.known else ""
-    return _with_body(shape.path, json.dumps(fields, separators=(",", ":")).encode(), cookie)
+    origin = f"Origin: {PAGE_ORIGIN}\r\n" if shape.page else ""
+    return _with_body(shape.path, json.dumps(fields, separators=(",", ":")).encode(), origin + cookie)
 
 
-def _with_body(path: str, body: bytes, cookie: str = "") -> bytes:
+def _with_body(path: str, body: bytes, headers: str = "") -> bytes:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"{cookie}Content-Length: {len(body)}\r\n\r\n"
+        f"{headers}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

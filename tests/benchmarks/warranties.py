@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from tests.benchmarks.contestants import Contestant, uvicorn
+from tests.benchmarks.contestants import Contestant, script, uvicorn
 from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.postgres import run_sql
 from tests.benchmarks.processes import Server, Site, running
@@ -59,7 +59,7 @@ def _each(pool: int, jobs: str) -> Contestant:
     return Contestant(
         f"each-{pool}-{jobs}",
         f"a transaction each, pool {pool}{', archives' if jobs == 'on' else ''}",
-        (uvicorn("warranty_each"),),
+        (script("warranty_each"),),
         env=(("TRACKER_JOBS", jobs), ("BENCH_POOL", str(pool))),
         is_tracker=True,
         stores=False,

@@ -164,6 +164,23 @@ def post_mug_and_cup(tracker: Tracker, cart_id: str) -> None:
     assert tracker.post_item({"external_id": "cup", "name": "Cup"}, cart_id).status_code == 204
 
 
+def test_what_a_trigger_refuses_is_a_dead_letter_and_its_text_is_not_in_the_log(
+    start_tracker: StartTracker, database: Database, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    database.fetch(
+        "CREATE FUNCTION refuse_mugs() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.name = 'Mug' THEN RAISE EXCEPTION 'no %', NEW.name; END IF; RETURN NEW; END $$"
+    )
+    database.fetch("CREATE TRIGGER refuse_mugs BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION refuse_mugs()")
+    tracker = start_tracker(env={"DATABASE_URL": database.url})
+    cart_id = str(uuid.uuid4())
+    post_mug_and_cup(tracker, cart_id)
+    assert set(database.wait_for_items(cart_id)) == {"cup"}
+    wait_until(DeadLetters(tmp_path / "workers" / "0000").all, what="a dead letter")
+    assert tracker.stop() == 0
+    assert "Mug" not in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_dead_letter_is_stored_by_a_retry_once_its_reason_is_mended(
     start_tracker: StartTracker, database: Database, tmp_path: Path

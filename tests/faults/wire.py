@@ -114,7 +114,13 @@ def serve(
     with errors_file.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, *start, "serve", "--port", "0"],
-            env={**clean_environ(), "TRACKER_DATA_DIR": str(folder), "DATABASE_URL": database.url, **(env or {})},
+            env={
+                **clean_environ(),
+                "TRACKER_DATA_DIR": str(folder),
+                "DATABASE_URL": database.url,
+                "TRACKER_LOG_LEVEL": "warning",  # then what it has to say is bad news
+                **(env or {}),
+            },
             cwd=REPO,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -10,7 +10,7 @@ CARTS = ["/items", "/api/v1/items"]
 @pytest.mark.parametrize(
     ("method", "path", "statuses"),
     [
-        *(("post", path, {"400", "413", "415", "503"}) for path in ["/item", *CARTS]),
+        *(("post", path, {"400", "403", "413", "415", "429", "503"}) for path in ["/item", *CARTS]),
         *(("get", path, {"503"}) for path in [*CARTS, "/health/ready"]),
         ("get", "/catalog", {"400", "431", "503"}),
         *(("get", path, {"400", "501", "503"}) for path in ["/login", "/login/callback"]),
@@ -26,8 +26,8 @@ CARTS = ["/items", "/api/v1/items"]
         ),
         ("post", "/carts/{cart_id}/checkout", {"400", "401", "402", "403", "409", "413", "415", "422", "501", "503"}),
         ("get", "/orders/{order_id}", {"401", "403", "404", "501", "503"}),
-        ("post", "/payments/stripe", {"400", "413", "501", "503"}),
-        ("post", "/warranties", {"400", "413", "415", "422", "503"}),
+        ("post", "/payments/stripe", {"400", "403", "413", "501", "503"}),
+        ("post", "/warranties", {"400", "403", "413", "415", "422", "503"}),
         ("get", "/warranties", {"400", "431", "503"}),
         ("get", "/warranties/{warranty_id}", {"404", "503"}),
     ],

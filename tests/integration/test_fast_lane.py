@@ -1,31 +1,29 @@
 """The fast lane and Litestar's routes are one and the same: same answers, same headers, same rows."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from litestar import Litestar
 
 from tests.conftest import Database
-from tracker.app import create_app
+from tests.lanes import Sent, serving, two_ways
 from tracker.carts.fast_lane import FastLane
-from tracker.carts.journal.folders import claim_folder
 from tracker.carts.service import CartService
 from tracker.clock import ManualClock
 from tracker.confirmation import Confirmation
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
-from tracker.lane import Answerer, Lane, Later, Reply
-from tracker.protocol import Protocol
-from tracker.settings import Ack, Settings
+from tracker.guard import Guard
+from tracker.lane import Answerer, Headers, Later, Peer, Reply
+from tracker.origins import Hosts, Origins
+from tracker.rate_limit import RateLimits
+from tracker.settings import Ack
 
 CARTS = [
     "7d9f5f0e-1111-4222-8333-444455556666",
@@ -35,26 +33,6 @@ CARTS = [
 
 
 LONG = b"y" * 70_000
-
-
-class Sent(NamedTuple):
-    """A request, in the pieces in which it is sent."""
-
-    method: str
-    path: str
-    headers: list[tuple[bytes, bytes]]
-    body: list[bytes]
-    chunked: bool
-
-    def pieces(self) -> list[bytes]:
-        if self.chunked:
-            framing, end = b"Transfer-Encoding: chunked", b"0\r\n\r\n"
-            body = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in self.body if piece]
-        else:
-            framing, end, body = b"Content-Length: %d" % sum(map(len, self.body)), b"", self.body
-        lines = [b"%b %b HTTP/1.1" % (self.method.encode(), self.path.encode()), framing]
-        lines += [b"%b: %b" % header for header in self.headers]
-        return [b"\r\n".join([*lines, b"\r\n"]) + body[0] if body else b"\r\n".join([*lines, b"\r\n"]), *body[1:], end]
 
 
 texts = st.text(max_size=12) | st.sampled_from(["", "\0", "a" * 255, "é" * 128, "x" * 2049, "O'Brien £", "\ud7ff"])
@@ -95,17 +73,33 @@ cookie_values = st.sampled_from(
 )  # fmt: skip
 
 
+request_ids = st.sampled_from([b"abc-1.2/3", b"A" * 128, b"A" * 129, b"a b", b"", b"\xff", b"x\ty"])
+
 forwarded = st.sampled_from([b"http", b"https", b"https ", b"HTTPS", b"wss", b"ftp", b""])
+
+
+senders = st.sampled_from(
+    [b"203.0.113.7"] * 3 + [b"2001:db8::1", b"1, 203.0.113.7", b"", b"nobody", b"127.0.0.1", b"\xff"]
+)
+origins = st.sampled_from(
+    [b"https://shop.example"] * 5
+    + [b"http://localhost", b"HTTP://LOCALHOST", b"https://localhost", b"null", b"", b"\xff"]
+)
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> Sent:
-    headers = [(b"host", b"localhost")]
+    host = draw(st.sampled_from([b"localhost"] * 7 + [b"LocalHost:80", b"a.shop.example", b"elsewhere.example"]))
+    headers = [(b"host", host)]
+    for name, values in [(b"origin", origins), (b"x-forwarded-for", senders)]:
+        count = draw(st.sampled_from([0, 0, 0, 1, 1, 1, 1, 2]))
+        headers += [(name, value) for value in draw(st.lists(values, min_size=count, max_size=count))]
     headers += [
         (b"content-type", value) for value in draw(st.lists(content_types, min_size=1, max_size=1) | st.just([]))
     ]
     headers += [(b"cookie", value) for value in draw(st.lists(cookie_values, max_size=2))]
     headers += [(b"x-forwarded-proto", value) for value in draw(st.just([]) | st.lists(forwarded, max_size=2))]
+    headers += [(b"x-request-id", value) for value in draw(st.just([]) | st.lists(request_ids, max_size=2))]
     body = draw(bodies)
     headers += draw(st.sampled_from([[], [(b"x-odd", b"\xff")]]))
     cut = draw(st.integers(0, len(body)))
@@ -121,31 +115,15 @@ def requests(draw: st.DrawFn) -> Sent:
     )
 
 
-async def call(port: int, sent: Sent) -> bytes:
-    """Return the answer of the server on `port`, byte for byte, without its Date."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        if len(sent.body) == 1:
-            writer.write(b"".join(sent.pieces()))
-        else:
-            for piece in sent.pieces():
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0.0005)  # so that they arrive one by one
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        body = await reader.readexactly(int(length[1]) if length else 0)
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-    return re.sub(rb"date: [^\r]+\r\n", b"", head) + body
-
-
-def without_new_carts(answer: bytes) -> bytes:
-    """Return an answer with the ids of carts that are not ours replaced, as each is another one."""
+def without_new_ids(answer: bytes) -> bytes:
+    """Return an answer with the ids replaced that the server has made, as each is another one."""
     known = {cart.lower().encode() for cart in CARTS}
+    answer = re.sub(rb"(?<=x-request-id: )[0-9a-f]{32}(?=\r\n)", b"NEW", answer)
     return re.sub(rb"[0-9a-f-]{36}", lambda match: match[0] if match[0] in known else b"NEW", answer)
+
+
+def carts_lane(app: Litestar) -> FastLane:
+    return FastLane(lambda: app.state.context.carts, app.state.guard, app.state.limits)
 
 
 class CountingLane(FastLane):
@@ -153,10 +131,8 @@ class CountingLane(FastLane):
 
     taken = 0
 
-    def begin(
-        self, url: bytes, headers: Sequence[tuple[bytes, bytes]], *, secure: bool, trusted: bool
-    ) -> Answerer | None:
-        answerer = super().begin(url, headers, secure=secure, trusted=trusted)
+    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
+        answerer = super().begin(url, headers, peer)
         if answerer is None:
             return None
 
@@ -168,66 +144,14 @@ class CountingLane(FastLane):
         return counted
 
 
-class NoLane:
-    """Leaves every request to the routes."""
-
-    def __init__(self, *_: object) -> None: ...
-
-    def begin(self, *_: object, **__: object) -> None:
-        return None
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    database: Database, folder: Path, ack: Ack, make_lane: Callable[[Callable[[], CartService]], Lane]
-) -> AsyncIterator[int]:
-    """Serve, and yield the port."""
-    with claim_folder(folder, 0) as claimed:
-        own = Settings(database_url=database.url, data_dir=folder, ack=ack, flush_interval_ms=1)
-        app = create_app(own, url=database.url, folder=claimed, clock=ManualClock(1_000_000))
-        protocol: Any = partial(Protocol, lane=make_lane(lambda: app.state.context.carts))
-        server = uvicorn.Server(uvicorn.Config(app, http=protocol, log_config=None, port=0, server_header=False))
-        task = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
-        server.should_exit = True
-        await task
-
-
-class Ways:
-    """The two ways, each with a server and a database of its own."""
-
-    def __init__(self, runner: asyncio.Runner, ports: list[int]) -> None:
-        self._runner = runner
-        self._ports = ports
-
-    def both(self, sent: Sent) -> tuple[bytes, bytes]:
-        async def main() -> tuple[bytes, bytes]:
-            return await call(self._ports[0], sent), await call(self._ports[1], sent)
-
-        return self._runner.run(main())
+def counting_lane(app: Litestar) -> CountingLane:
+    return CountingLane(lambda: app.state.context.carts, app.state.guard, app.state.limits)
 
 
 @pytest.fixture
 def databases(database: Database, shared_database: Database) -> list[Database]:
     shared_database.fetch("TRUNCATE items, carts CASCADE")
     return [database, shared_database]
-
-
-@contextlib.contextmanager
-def two_ways(databases: list[Database], folder: Path, ack: Ack) -> Iterator[Ways]:
-    with asyncio.Runner() as runner:
-        stack = contextlib.AsyncExitStack()
-
-        async def start() -> list[int]:
-            return [
-                await stack.enter_async_context(serving(database, folder / lane.__name__, ack, lane))
-                for database, lane in zip(databases, (NoLane, CountingLane), strict=True)
-            ]
-
-        yield Ways(runner, runner.run(start()))
-        runner.run(stack.aclose())
 
 
 def rows(database: Database) -> list[tuple[Any, ...]]:
@@ -240,10 +164,29 @@ def rows(database: Database) -> list[tuple[Any, ...]]:
     return found
 
 
-@pytest.mark.parametrize(("ack", "examples"), [(Ack.JOURNAL, 2000), (Ack.FSYNC, 200), (Ack.COMMIT, 200)])
+GUARDED: dict[str, Any] = {
+    "allowed_origins": Origins("https://shop.example, http://other.example:8080"),
+    "allowed_hosts": Hosts("localhost, x, *.shop.example"),
+    "rate_per_address": 2,
+    "rate_per_cart": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("ack", "examples", "more"),
+    [(Ack.JOURNAL, 1000, {}), (Ack.JOURNAL, 1500, GUARDED), (Ack.FSYNC, 200, GUARDED), (Ack.COMMIT, 200, GUARDED)],
+    ids=["journal", "journal-guarded", "fsync-guarded", "commit-guarded"],
+)
 def test_both_ways_give_the_same_answers_headers_and_rows(
-    databases: list[Database], tmp_path: Path, caplog: pytest.LogCaptureFixture, ack: Ack, examples: int
+    databases: list[Database],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    ack: Ack,
+    examples: int,
+    more: dict[str, Any],
 ) -> None:
+    clock = ManualClock(1_000_000)
+
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(requests())
     @example(
@@ -251,17 +194,22 @@ def test_both_ways_give_the_same_answers_headers_and_rows(
     )
     @example(Sent("POST", "/item", [(b"host", b"x")], [b"[" * 9000], chunked=False))
     def send_through_both(sent: Sent) -> None:
+        clock.pass_by(0.1)
         by_routes, by_lane = ways.both(sent)
-        assert without_new_carts(by_lane) == without_new_carts(by_routes)
+        assert without_new_ids(by_lane) == without_new_ids(by_routes)
         assert not by_routes.startswith(b"HTTP/1.1 500")
+        statuses.add(int(by_routes[9:12]))
 
     CountingLane.taken = 0
-    with two_ways(databases, tmp_path, ack) as ways:
+    statuses: set[int] = set()
+    with two_ways(databases, tmp_path, ack, counting_lane, clock, **more) as ways:
         send_through_both()
-    assert CountingLane.taken > examples / 20
+    if examples > 500:
+        assert {200, 204, 400} | ({403, 429} if more else set()) <= statuses
+    assert CountingLane.taken > examples / 50
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     stored = rows(databases[0])
-    assert len(stored) > examples / 20
+    assert len(stored) > examples / 50
     assert rows(databases[1]) == stored
 
 
@@ -280,11 +228,11 @@ def test_both_ways_say_in_the_same_words_that_nothing_can_be_taken(
 
     monkeypatch.setattr(CartService, "take", take)
     cookie = (b"cookie", b"cart_id=" + CARTS[0].encode())
-    with two_ways(databases, tmp_path, Ack.JOURNAL) as ways:
+    with two_ways(databases, tmp_path, Ack.JOURNAL, carts_lane) as ways:
         for path, body in [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')]:
             by_routes, by_lane = ways.both(Sent("POST", path, [(b"host", b"x"), cookie], [body], chunked=False))
             assert by_routes.startswith(b"HTTP/1.1 503")
-            assert by_lane == by_routes
+            assert without_new_ids(by_lane) == without_new_ids(by_routes)
 
 
 @pytest.mark.parametrize(("path", "body"), [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')])
@@ -293,9 +241,12 @@ def test_the_lane_answers_a_plain_request(path: str, body: bytes) -> None:
         def take(self, *_: object) -> None:
             return None
 
-    lane = FastLane(Carts)  # type: ignore[arg-type]  # nothing else is asked of them here
+    limits = RateLimits(ManualClock(), per_address=1, per_cart=1)
+    guard = Guard(Origins("https://shop.example"), Hosts("tracker.example"))
+    lane = FastLane(Carts, guard, limits)
     headers = [(b"content-type", b"application/json"), (b"cookie", b"cart_id=" + CARTS[0].encode())]
-    answerer = lane.begin(path.encode(), headers, secure=False, trusted=False)
+    headers += [(b"host", b"tracker.example"), (b"origin", b"https://shop.example")]
+    answerer = lane.begin(path.encode(), headers, Peer("203.0.113.7", secure=False))
     assert answerer is not None
     reply = answerer(body)
     assert reply is not None
@@ -332,7 +283,7 @@ def test_requests_sent_at_once_are_answered_in_their_order_by_whichever_way(
         return found
 
     async def main() -> list[bytes]:
-        async with serving(databases[0], tmp_path, ack, FastLane) as port:
+        async with serving(databases[0], tmp_path, ack, carts_lane) as port:
             return await statuses(port)
 
     assert asyncio.run(main()) == [kinds[kind][1] for kind in order]

@@ -328,7 +328,7 @@ def test_a_taken_port_is_told_in_one_line(start_tracker: StartTracker, database:
         ({"TRACKER_ACK": "never"}, "TRACKER_ACK"),
         ({"DATABASE_URL": "mysql://h/d"}, "DATABASE_URL"),
         ({"DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/d"}, "127.0.0.1:1"),
-        ({"DATABASE_URL": "postgresql://u:secret@127.0.0.1:notaport/d"}, "notaport"),
+        ({"DATABASE_URL": "postgresql://u:secret@127.0.0.1:notaport/d"}, "DATABASE_URL"),
         ({"DATABASE_URL": "postgresql://u@127.0.0.1:1/d?password=secret"}, "127.0.0.1:1"),
         ({"TRACKER_DATA_DIR": "a,b"}, "comma"),
         ({"TRACKER_TLS_KEY": "/nonexistent"}, "TRACKER_TLS_CERT"),

@@ -12,7 +12,7 @@ from tests.parts import WAITS_FOR_LOCK
 from tests.reservations import wait_until
 from tests.store import Shopper, new_shopper, sell, settle_now
 from tracker.checkout import store
-from tracker.checkout.domain import Order, Status
+from tracker.checkout.domain import Order, OrderCounts, Status
 from tracker.checkout.payments.protocol import Outcome, Paid, Refused
 from tracker.checkout.payments.sandbox import SandboxProcessor
 from tracker.checkout.service import settle
@@ -43,7 +43,7 @@ def settled(database: Database, order_id: str, *outcomes: Outcome) -> Order:
         try:
             for outcome in outcomes:
                 async with engine.begin() as connection:
-                    order = await settle(connection, order_id, outcome, None)
+                    order = await settle(connection, order_id, outcome, None, OrderCounts())
         finally:
             await engine.dispose()
         return order
@@ -147,7 +147,7 @@ def test_of_two_who_settle_at_once_the_first_decides(anna: Shopper, shared_datab
 
     async def settle_as(engine: AsyncEngine, outcome: Outcome) -> Status:
         async with engine.begin() as connection:
-            return (await settle(connection, order["order_id"], outcome, None)).status
+            return (await settle(connection, order["order_id"], outcome, None, OrderCounts())).status
 
     async def both() -> list[Status]:
         engine = create_engine(shared_database.url, pool_size=3)

@@ -349,7 +349,7 @@ def test_the_list_is_cut_off_and_not_ended_when_postgres_goes_away(
     assert tracker.client.get("/warranties", params={"limit": "1"}).status_code == 200
     assert tracker.stop() == 0
     said = capfd.readouterr().err
-    assert "an answer was cut off: the database does not answer in time" in said
+    assert '"an answer was cut off", "reason": "the database does not answer in time"' in said
     assert "Traceback" not in said
 
 
@@ -363,9 +363,7 @@ def test_without_an_answer_of_postgres_in_time_it_is_503_and_a_repeat_makes_one(
         assert answer.headers["retry-after"]
         assert tracker.client.get("/warranties").status_code == 503
         assert tracker.post_item({"external_id": "unharmed"}).status_code == 204
-        for _ in range(3):
-            unanswered = tracker.client.post("/warranties", json=sale("given-up"))
-            assert unanswered.status_code == 503
+        assert tracker.client.post("/warranties", json=sale("given-up")).status_code == 503
     first = create(tracker, "b21ad0676f26439", key="later")
     assert create(tracker, "b21ad0676f26439", key="later") == first
     kept = [one for one in listed(tracker) if one["store_uuid"] != "given-up"]
@@ -385,8 +383,8 @@ def test_the_log_says_nothing_of_a_warranty_that_postgres_refuses(
     assert tracker.client.post("/warranties", json=sale("refused", item_title="secret title")).status_code == 503
     assert tracker.stop() == 0
     said = capfd.readouterr().err
-    assert "PostgreSQL refuses a warranty: " in said
-    assert "PostgreSQL refuses a request: " in said
+    assert "PostgreSQL refuses a warranty" in said
+    assert "PostgreSQL refuses a request" in said
     assert "secret" not in said
 
 

@@ -19,7 +19,7 @@ from tests.reservations import wait_until
 from tracker.carts.journal.files import SystemFiles
 from tracker.carts.journal.folders import WorkerFolder
 from tracker.clock import ManualClock, Stamper, SystemClock
-from tracker.context import REQUEST_CONNECTIONS, open_context
+from tracker.context import open_context
 from tracker.db.engine import create_engine
 from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError, KeyReusedError
@@ -92,7 +92,7 @@ def test_a_sale_that_is_refused_because_another_worker_was_first_leaves_the_item
             warranties = warranties_on(engine)
             await warranties.create(sale())
             async with key_used_elsewhere(database, "taken") as other:
-                late = asyncio.create_task(warranties.create(sale(title="refused", cost=200, key="taken")))
+                late = warranties.create(sale(title="refused", cost=200, key="taken"))
                 await is_so(database, WAITS_FOR_LOCK)
                 await other.execute("COMMIT")
                 with pytest.raises(KeyReusedError):
@@ -108,10 +108,10 @@ def test_of_a_new_item_what_is_refused_at_the_same_moment_says_nothing(database:
             warranties = warranties_on(engine)
             await warranties.create(sale())
             async with key_used_elsewhere(database, "first") as first, key_used_elsewhere(database, "second") as second:
-                ahead = asyncio.create_task(warranties.create(sale(title="refused", key="first")))
+                ahead = warranties.create(sale(title="refused", key="first"))
                 await is_so(database, WAITS_FOR_LOCK)
-                one = asyncio.create_task(warranties.create(sale("new", title="told", cost=300)))
-                late = asyncio.create_task(warranties.create(sale("new", title="refused", cost=400, key="second")))
+                one = warranties.create(sale("new", title="told", cost=300))
+                late = warranties.create(sale("new", title="refused", cost=400, key="second"))
                 await asyncio.sleep(0)  # both have begun to wait, so they are the next group
                 await first.execute("COMMIT")
                 with pytest.raises(KeyReusedError):
@@ -187,11 +187,11 @@ def test_readers_that_wait_do_not_keep_others_from_creating(start_tracker: Start
     tracker = start_tracker(env={"DATABASE_URL": database.url})
     body = {"store_uuid": "s", "item_type": "t", "item_sku": "i", "item_title": "n", "item_cost": 1}
     # The catalog is read by the same connections; each waits 1 s for the lock, and these are many times as many.
-    readers = REQUEST_CONNECTIONS * 12
+    readers = Settings().request_connections * 12
     with ThreadPoolExecutor(readers) as pool, transaction(database.url, "LOCK products IN ACCESS EXCLUSIVE MODE"):
         for _ in range(readers):
             pool.submit(tracker.client.get, "/catalog")
-        wait_until(lambda: len(database.fetch(WAITS_FOR_LOCK)) == REQUEST_CONNECTIONS)
+        wait_until(lambda: len(database.fetch(WAITS_FOR_LOCK)) == Settings().request_connections)
         assert tracker.client.post("/warranties", json=body).status_code == 201
 
 

@@ -33,3 +33,29 @@ def test_two_cannot_send_them_again_at_once(tmp_path: Path) -> None:
     letters = DeadLetters(tmp_path)
     with letters.taken(), pytest.raises(ConfigurationError, match="somebody else"), letters.taken():
         pass
+
+
+OTHER = (CartId("11111111-1111-4222-8333-444455556666"), "sku")
+
+
+def test_letters_of_a_cart_are_forgotten_also_those_that_a_retry_has_left(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.bury(KEY, Item.written(1, "\ud800", 2**70, None), "bad")
+    letters.bury(OTHER, Item.written(2, "\ud800", 2**70, None), "bad")
+    with pytest.raises(RuntimeError), letters.taken():
+        raise RuntimeError
+    letters.bury(KEY, Item.written(3, "three", None, None), "bad")
+    kept = [letter for letter in letters.all() if letter.key == OTHER]
+    assert letters.forget({KEY[0]}) == 2
+    assert letters.all() == kept
+    assert letters.forget({KEY[0]}) == 0
+    letters.bury(OTHER, Item.written(4, "four", None, None), "bad")
+    assert [letter.item.added_stamp for letter in letters.all()] == [2, 4]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_letters_that_are_being_sent_again_cannot_be_forgotten(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.bury(KEY, Item.written(1, "one", None, None), "bad")
+    with letters.taken(), pytest.raises(ConfigurationError, match="somebody else"):
+        letters.forget({KEY[0]})

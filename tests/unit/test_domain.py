@@ -12,6 +12,7 @@ from tracker.carts.domain import (
     check_name,
     new_cart_id,
     parse_cart_id,
+    without_erased,
 )
 from tracker.errors import InvalidInputError
 
@@ -112,3 +113,31 @@ def test_a_name_of_up_to_2048_bytes_is_accepted(text: str) -> None:
 def test_a_longer_name_or_one_with_nul_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError):
         check_name("name", text)
+
+
+@given(writes(), st.integers(0, 2**62))
+def test_what_was_written_since_a_stamp_is_what_the_later_writes_say(some: list[Write], stamp: int) -> None:
+    some = [write for write in some if write[1:] != (None, None, None)] or [Write(1, "Mug", None, None)]
+    later = [write for write in some if write.stamp > stamp]
+    since = merged(items_of(some)).since(stamp)
+    assert (since is None) == (later == [])
+    if since is not None:
+        expected = merged(items_of(later))
+        expected.added_stamp = since.added_stamp
+        assert since == expected
+        assert stamp < since.added_stamp <= since.updated_stamp
+
+
+def test_what_was_written_up_to_an_erasing_leaves_a_batch(  # the batch itself may be written again
+) -> None:
+    erased, other = new_cart_id(), new_cart_id()
+    batch = {
+        (erased, "old"): Item.written(10, "A", None, None),
+        (erased, "both"): Item(10, "A", 10, 5, 11),
+        (other, "old"): Item.written(10, "A", None, None),
+    }
+    assert without_erased(batch, {erased: 10}) == {
+        (erased, "both"): Item(11, None, 0, 5, 11),
+        (other, "old"): Item.written(10, "A", None, None),
+    }
+    assert batch[erased, "both"] == Item(10, "A", 10, 5, 11)

@@ -36,9 +36,9 @@ def test_what_comes_during_a_commit_is_the_next_group() -> None:
     async def run() -> None:
         log = Log()
         gathered = Groups(log.commit)
-        tasks = [asyncio.create_task(gathered.fulfill(0, 1))]
+        tasks = [gathered.fulfill(0, 1)]
         await asyncio.sleep(0.01)
-        tasks += [asyncio.create_task(gathered.fulfill(wish, 1)) for wish in (2, 4, 6)]
+        tasks += [gathered.fulfill(wish, 1) for wish in (2, 4, 6)]
         await asyncio.sleep(0.01)
         assert log.groups == [[0]]
         log.go.set()
@@ -90,7 +90,7 @@ def test_a_group_has_a_bound_and_so_has_what_waits(monkeypatch: pytest.MonkeyPat
     async def run() -> None:
         log = Log()
         gathered = Groups(log.commit)
-        tasks = [asyncio.create_task(gathered.fulfill(wish, 10)) for wish in (0, 2, 4, 6, 8)]
+        tasks = [gathered.fulfill(wish, 10) for wish in (0, 2, 4, 6, 8)]
         await asyncio.sleep(0.01)
         with pytest.raises(BufferFullError):
             await gathered.fulfill(10, 1)
@@ -106,7 +106,7 @@ def test_who_gives_up_waiting_leaves_the_others_alone() -> None:
     async def run() -> None:
         log = Log()
         gathered = Groups(log.commit)
-        leaving, staying = (asyncio.create_task(gathered.fulfill(wish, 1)) for wish in (2, 4))
+        leaving, staying = (gathered.fulfill(wish, 1) for wish in (2, 4))
         await asyncio.sleep(0.01)
         leaving.cancel()
         log.go.set()
@@ -123,13 +123,13 @@ def test_who_gives_up_before_the_group_begins_is_left_out_and_its_room_is_free(m
     async def run() -> None:
         log = Log()
         gathered = Groups(log.commit)
-        first = asyncio.create_task(gathered.fulfill(0, 10))
+        first = gathered.fulfill(0, 10)
         await asyncio.sleep(0.01)
-        leaving, staying = (asyncio.create_task(gathered.fulfill(wish, 10)) for wish in (2, 4))
+        leaving, staying = (gathered.fulfill(wish, 10) for wish in (2, 4))
         await asyncio.sleep(0.01)
         leaving.cancel()
         await asyncio.sleep(0.01)
-        late = asyncio.create_task(gathered.fulfill(6, 10))
+        late = gathered.fulfill(6, 10)
         await asyncio.sleep(0.01)
         log.go.set()
         assert [await first, await staying, await late] == [0, 40, 60]

@@ -2,6 +2,7 @@ import pytest
 
 from tracker.errors import ForbiddenError, InvalidInputError
 from tracker.identity.domain import MAX_RETURN_ADDRESS_CHARS, Caller, check_return_address, check_same_site
+from tracker.origins import Origins
 
 SHOP = "https://shop.example"
 LONGEST = "/" + "a" * (MAX_RETURN_ADDRESS_CHARS - 1)
@@ -84,3 +85,13 @@ def test_our_own_page_may_change_things_and_any_page_may_read(sent: Caller) -> N
 def test_another_sites_page_may_not(sent: Caller, reason: str) -> None:
     with pytest.raises(ForbiddenError, match=reason):
         check_same_site(sent)
+
+
+def test_a_page_of_a_listed_origin_may_change_things_and_no_other_may() -> None:
+    listed = Origins("https://www.example, http://localhost:3000")
+    check_same_site(caller(origins=("https://www.example",), sites=("same-site",)), listed)
+    check_same_site(caller("PUT", origins=("http://localhost:3000",), sites=("cross-site",)), listed)
+    check_same_site(caller(origins=(SHOP,), sites=("same-origin",)), listed)
+    for origins in [("https://www.example", "https://evil.example"), ("https://evil.example",), ("null",), ()]:
+        with pytest.raises(ForbiddenError):
+            check_same_site(caller(origins=origins), listed)

@@ -4,7 +4,28 @@ from pathlib import Path
 import pytest
 
 from tracker.errors import ConfigurationError
+from tracker.origins import Hosts, Origins
 from tracker.settings import Ack, Settings, load_settings
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:SECRET#PW@h/d",
+        "postgresql://u:SECRET/PW@h/d",
+        "postgresql://u:SECRET@[::1/d",
+        "postgresql://u:SECRET@h:99999999/d",
+    ],
+)
+def test_a_database_url_that_cannot_be_taken_apart_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_URL is not valid") as caught:
+        load_settings({"DATABASE_URL": url})
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_database_url_may_have_several_hosts() -> None:
+    url = "postgresql://u:p@one:5432,two:5433/d?target_session_attrs=read-write"
+    assert load_settings({"DATABASE_URL": url}).database_url == url
 
 
 def test_nothing_set_gives_the_defaults() -> None:
@@ -49,7 +70,13 @@ def test_a_commit_timeout_shorter_than_the_flush_interval_is_refused() -> None:
         ("TRACKER_ACK", "maybe", "Invalid enum value"),
         ("TRACKER_COMMIT_TIMEOUT_S", "nan", "TRACKER_COMMIT_TIMEOUT_S"),
         ("TRACKER_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "no address or network"),
+        ("TRACKER_TRUSTED_PROXIES", "10.0.0.1/8", "no address or network"),
         ("TRACKER_NODE", "32", "<= 31"),
+        ("TRACKER_RATE_PER_ADDRESS", "0", ">= 1"),
+        ("TRACKER_RATE_PER_CART", "0.5", "Expected `int"),
+        ("TRACKER_ALLOWED_ORIGINS", "https://shop.example,*", "'*' is no origin"),
+        ("TRACKER_ALLOWED_ORIGINS", "null", "'null' is no origin"),
+        ("TRACKER_ALLOWED_HOSTS", "shop.example:8000", "no port"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_it(variable: str, value: str, rule: str) -> None:
@@ -60,6 +87,25 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(variable: str, value: 
     assert value in message
     assert rule in message
     assert "\n" not in message
+
+
+def test_lists_and_rates_are_read() -> None:
+    settings = load_settings(
+        {
+            "TRACKER_RATE_PER_ADDRESS": "50",
+            "TRACKER_ALLOWED_ORIGINS": "https://shop.example, http://localhost:3000",
+            "TRACKER_ALLOWED_HOSTS": "*.shop.example",
+        }
+    )
+    assert settings.rate_per_address == 50
+    assert settings.allowed_origins == Origins("http://localhost:3000,https://shop.example")
+    assert settings.allowed_hosts == Hosts("*.shop.example")
+
+
+def test_addresses_are_not_limited_where_every_client_could_name_its_own() -> None:
+    with pytest.raises(ConfigurationError, match="TRACKER_RATE_PER_ADDRESS needs TRACKER_TRUSTED_PROXIES"):
+        load_settings({"TRACKER_RATE_PER_ADDRESS": "50", "TRACKER_TRUSTED_PROXIES": "*"})
+    load_settings({"TRACKER_RATE_PER_CART": "50", "TRACKER_TRUSTED_PROXIES": "*"})
 
 
 @pytest.mark.parametrize(
@@ -84,3 +130,26 @@ def test_a_bad_secret_is_named_and_not_shown() -> None:
     with pytest.raises(ConfigurationError, match="TRACKER_OIDC_CLIENT_SECRET is not valid") as caught:
         load_settings({"TRACKER_OIDC_CLIENT_SECRET": "too-short"})
     assert "too-short" not in str(caught.value)
+
+
+def test_what_is_secret_is_not_shown() -> None:
+    settings = load_settings(
+        {
+            "DATABASE_URL": "postgresql://u:secret@h/d?password=secret",
+            "TRACKER_RESERVATION_URL": "https://u:secret@h/reserve?token=secret",
+            "TRACKER_OIDC_ISSUER": "https://secret@id.example",
+            "TRACKER_OIDC_AUDIENCE": "us",
+            "TRACKER_OIDC_CLIENT_ID": "tracker",
+            "TRACKER_OIDC_CLIENT_SECRET": "secret-secret-secret",
+            "TRACKER_STRIPE_SECRET_KEY": "sk_secret",
+            "TRACKER_STRIPE_WEBHOOK_SECRET": "whsec_secret",
+            "TRACKER_STRIPE_URL": "http://u:secret@h",
+        }
+    )
+    for shown in (repr(settings), str(settings), f"{settings}", str(settings.__rich_repr__())):
+        assert "secret'" not in re.sub(r"'\w+_secret'", "", shown)
+        assert "secret@" not in shown
+        assert "=secret" not in shown
+        assert "sk_" not in shown
+        assert "postgresql://***@h/d?***" in shown
+        assert "ack=" in shown or "'ack'" in shown

@@ -46,3 +46,27 @@ def test_a_wait_that_begins_after_the_end_is_over_at_once() -> None:
         await asyncio.wait_for(wait(waits, 3600), 10)
 
     asyncio.run(main())
+
+
+class LateError(Exception):
+    pass
+
+
+def test_a_future_fails_when_its_time_is_up_or_all_waits_end_and_what_is_done_stays() -> None:
+    async def main() -> None:
+        waits, loop = Waits(), asyncio.get_running_loop()
+        done, short, long, later = (loop.create_future() for _ in range(4))
+        for future, seconds in ((done, 0.01), (short, 0.01), (long, 3600)):
+            waits.limit(future, seconds, LateError)
+        done.set_result("in time")
+        with pytest.raises(LateError):
+            await asyncio.wait_for(short, 10)
+        assert not long.done()
+        waits.end()
+        waits.limit(later, 3600, LateError)
+        for future in (long, later):
+            with pytest.raises(LateError):
+                await asyncio.wait_for(future, 10)
+        assert await done == "in time"
+
+    asyncio.run(main())

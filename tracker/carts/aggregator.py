@@ -27,6 +27,8 @@ class Aggregator:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
+        self.coalesced = 0
+        """How many writes were merged into one that waited already."""
         self._pending: Batch = {}
         self._draining: Batch = {}
         self._pending_bytes = 0
@@ -59,6 +61,7 @@ class Aggregator:
             self._pending[key] = item
             self._pending_bytes += _size(key, item)
         else:
+            self.coalesced += 1
             before = known.name
             known.merge(item)
             if known.name is not before:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from litestar.datastructures import ResponseHeader
-from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Schema
+from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.openapi.spec import Parameter as OpenAPIParameter
 
 from tracker.carts.cookie import MAX_AGE_S, set_cookie_header
@@ -29,8 +29,9 @@ class CartOperation(JSONOperation):
         cookie = OpenAPIParameter(
             name="cart_id",
             param_in="cookie",
-            schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID),
-            description="The cart. What is not a UUID is passed over.",
+            # Without a format: another service's cookie of this name must not stop a shopper.
+            schema=Schema(type=OpenAPIType.STRING, examples=["0b6f8f5e-2c57-4dd0-9b3b-0f2f6c1f3c55"]),
+            description="The cart, a UUID. What is none is passed over.",
         )
         self.parameters = [*(self.parameters or []), cookie]
 

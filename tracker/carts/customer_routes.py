@@ -6,9 +6,9 @@ from urllib.parse import unquote_to_bytes
 
 from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Schema
 from litestar.openapi.spec import Parameter as OpenAPIParameter
-from litestar.params import JSONBody, PathParameter, QueryParameter, SkipValidation
+from litestar.params import JSONBody, PathParameter, SkipValidation
 
 from tracker.carts import dto
 from tracker.carts.cookie import cart_id_of_cookie
@@ -19,7 +19,7 @@ from tracker.carts.routes import shown
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
-from tracker.parameters import limit_of, limit_parameter
+from tracker.parameters import boolean_of, boolean_parameter, limit_of, limit_parameter, text_parameter
 from tracker.strict_json import JSONOperation, StrictJSON
 
 MAX_CARTS: Final = 100
@@ -88,8 +88,13 @@ async def claim_cart(request: AnyRequest, customer: CurrentCustomer, customer_ca
 async def list_carts(
     customer: CurrentCustomer,
     customer_carts: Carts,
-    purchased: Annotated[bool | None, QueryParameter(description="Only those that are, or are not")] = None,
-    after: Annotated[str | None, QueryParameter(description="What `next` said")] = None,
+    purchased: Annotated[str | None, boolean_parameter("Only those that are, or are not.")] = None,
+    after: Annotated[
+        str | None,
+        text_parameter(
+            "Show the page behind this cart: what `next` said.", type=OpenAPIType.STRING, format=OpenAPIFormat.UUID
+        ),
+    ] = None,
     limit: Annotated[str | None, limit_parameter("Carts of a page.", default=USUAL_CARTS, largest=MAX_CARTS)] = None,
 ) -> dto.CustomerCarts:
     """Find the customer's carts, those first that they got last."""
@@ -97,7 +102,8 @@ async def list_carts(
     if after is not None and behind is None:
         raise InvalidInputError("after", "must be the id of one of your carts")
     most = limit_of(limit, default=USUAL_CARTS, largest=MAX_CARTS)
-    found, rest = await customer_carts.list(customer.subject, purchased=purchased, after=behind, limit=most)
+    wanted = boolean_of("purchased", purchased)
+    found, rest = await customer_carts.list(customer.subject, purchased=wanted, after=behind, limit=most)
     return dto.CustomerCarts([dto.CustomerCart(**_described(cart)) for cart in found], rest)
 
 

@@ -85,12 +85,12 @@ class CustomerCarts:
         Without a guest's cart that is the outstanding one, or a new one. Raises NotFoundError when the cart belongs
         to somebody else.
         """
-        if guest_cart_id is not None:
-            # It may be on its way here from another worker: then it is the customer's before it has any items.
-            # Committed before anything is locked, as a flush may be creating it too.
-            async with self._database.transaction() as connection:
-                await customer_store.create_unless_known(connection, guest_cart_id)
         for _ in range(CLAIM_TRIES):
+            if guest_cart_id is not None:
+                # It may be on its way here from another worker: then it is the customer's before it has any items.
+                # Committed before anything is locked, as a flush may be creating it too.
+                async with self._database.transaction() as connection:
+                    await customer_store.create_unless_known(connection, guest_cart_id)
             async with self._database.transaction() as connection:
                 if (found := await self._claim(connection, customer, guest_cart_id)) is not None:
                     return found
@@ -106,10 +106,10 @@ class CustomerCarts:
                 outstanding = new_cart_id()
                 await customer_store.create(connection, outstanding, customer)
             return outstanding
-        guest_cart_id = (await customer_store.ends(connection, [guest_cart_id]))[guest_cart_id]
+        guest_cart_id = (await customer_store.ends(connection, [guest_cart_id])).get(guest_cart_id, guest_cart_id)
         locked = await customer_store.lock(connection, {guest_cart_id, outstanding or guest_cart_id})
-        guest = locked[guest_cart_id]
-        if guest.next_cart_id is not None:
+        guest = locked.get(guest_cart_id)  # it may have been pruned meanwhile
+        if guest is None or guest.next_cart_id is not None:
             return None
         if guest.customer == customer:
             return guest_cart_id
@@ -118,8 +118,8 @@ class CustomerCarts:
         if outstanding is None:
             await customer_store.give(connection, guest_cart_id, customer)
             return guest_cart_id
-        target = locked[outstanding]
-        if target.customer != customer or target.next_cart_id is not None:
+        target = locked.get(outstanding)
+        if target is None or target.customer != customer or target.next_cart_id is not None:
             return None
         await merge(connection, guest_cart_id, outstanding, self._follow_up)
         return outstanding
@@ -129,7 +129,7 @@ class CustomerCarts:
         async with self._database.transaction() as connection:
             cart = await customer_store.find(connection, cart_id)
             if cart is not None and cart.customer == customer and not cart.purchased:
-                end = (await customer_store.ends(connection, [cart_id]))[cart_id]
+                end = (await customer_store.ends(connection, [cart_id])).get(cart_id, cart_id)
                 cart = await customer_store.find(connection, end)
         if cart is None or cart.customer != customer:
             raise NotFoundError("you have no cart of this id")

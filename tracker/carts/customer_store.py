@@ -10,11 +10,14 @@ from typing import Any, Final
 from sqlalchemy import (
     ARRAY,
     CTE,
+    BigInteger,
     Column,
     ColumnElement,
     Select,
     Uuid,
     bindparam,
+    cast,
+    extract,
     func,
     insert,
     literal,
@@ -30,7 +33,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import LateralFromClause
 
 from tracker.carts.domain import Cart, CartId, Held, Item, ItemKey
-from tracker.carts.tables import carts, items
+from tracker.carts.tables import carts, horizon, items
+from tracker.clock import WORKER_BITS
 
 _ID: Final[Column[str]] = Column("id", Uuid(as_uuid=False))
 
@@ -57,13 +61,24 @@ def _chains() -> CTE:
 
 
 def _looked_up(cart_id: ColumnElement[Any]) -> LateralFromClause:
-    columns = (carts.c.id, carts.c.next_cart_id, carts.c.closed_stamp)
+    columns = (carts.c.id, carts.c.next_cart_id, carts.c.closed_stamp, carts.c.erased_stamp)
     return select(*columns).where(carts.c.id == cart_id).offset(literal_column("0")).lateral()
 
 
 _CHAINS: Final = _chains()
 
 _ENDS: Final = select(_CHAINS.c.asked, _CHAINS.c.id).where(_CHAINS.c.next_cart_id.is_(None))
+
+_ERASED: Final = (
+    select(_CHAINS.c.asked, func.max(_CHAINS.c.erased_stamp))
+    .where(_CHAINS.c.erased_stamp.is_not(None))
+    .group_by(_CHAINS.c.asked)
+)
+
+_HORIZON: Final = select(func.coalesce(func.max(horizon.c.stamp), 0))
+
+_STAMP_OF_NOW: Final = cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger) * (1 << WORKER_BITS)
+"""By PostgreSQL's clock; only how old a cart is depends on it."""
 
 _HELD: Final = (
     select(
@@ -88,6 +103,20 @@ async def ends(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dic
     """Return, of those carts that are known, which takes their items now: itself, or the last of its chain."""
     rows = await connection.execute(_ENDS, {"ids": list(cart_ids)})
     return {row.asked: row.id for row in rows}
+
+
+async def erased(
+    connection: AsyncConnection, known: Collection[CartId], unknown: Collection[CartId]
+) -> dict[CartId, int]:
+    """Return, by cart, up to which stamp its items are erased: as the carts of its chain say, or else the horizon.
+
+    A cart that leads to an erased one counts as erased with it: what came for the first may have gone to the other.
+    """
+    rows = await connection.execute(_ERASED, {"ids": list(known)})
+    found = {row.asked: int(row[1]) for row in rows}
+    if unknown:
+        found |= dict.fromkeys(unknown, (await connection.execute(_HORIZON)).scalar_one())
+    return found
 
 
 async def held(
@@ -120,9 +149,10 @@ async def create(connection: AsyncConnection, cart_id: CartId, customer: str) ->
     await connection.execute(insert(carts).values(id=cart_id, customer=customer, owned_at=func.clock_timestamp()))
 
 
-async def create_unless_known(connection: AsyncConnection, cart_id: CartId) -> None:
-    """Create a guest's cart; if there is one of that id it stays as it is."""
-    await connection.execute(postgresql.insert(carts).values(id=cart_id).on_conflict_do_nothing())
+async def create_unless_known(connection: AsyncConnection, cart_id: CartId) -> bool:
+    """Create a guest's cart; return False if there is one of that id, which stays as it is."""
+    statement = postgresql.insert(carts).values(id=cart_id).on_conflict_do_nothing().returning(carts.c.id)
+    return (await connection.execute(statement)).one_or_none() is not None
 
 
 async def give(connection: AsyncConnection, cart_id: CartId, customer: str) -> None:
@@ -142,7 +172,7 @@ async def reopen(connection: AsyncConnection, cart_id: CartId) -> None:
 
 async def close(connection: AsyncConnection, cart_id: CartId, next_cart_id: CartId) -> None:
     """Have another cart take the place of one that holds nothing any more."""
-    await _update(connection, cart_id, next_cart_id=next_cart_id)
+    await _update(connection, cart_id, next_cart_id=next_cart_id, closed_stamp=_STAMP_OF_NOW)
 
 
 async def _update(connection: AsyncConnection, cart_id: CartId, **values: Any) -> None:  # noqa: ANN401  # of columns

@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -53,6 +53,15 @@ class DeadLetters:
         with self._locked():
             return _read(self._retrying) + _read(self._path)
 
+    def count(self) -> int:
+        """Return about how many there are, for who watches."""
+        return sum(path.read_bytes().count(b"\n") for path in (self._retrying, self._path) if path.exists())
+
+    def signature(self) -> tuple[tuple[int, int], ...]:
+        """Return what is another as soon as there are more or fewer."""
+        found = [path.stat() for path in (self._retrying, self._path) if path.exists()]
+        return tuple((stat.st_mtime_ns, stat.st_size) for stat in found)
+
     @contextlib.contextmanager
     def taken(self) -> Iterator[list[DeadLetter]]:
         """Yield all, oldest first, and forget them when the block ends well.
@@ -65,6 +74,28 @@ class DeadLetters:
                     self._path.rename(self._retrying)
             yield _read(self._retrying)
             self._retrying.unlink(missing_ok=True)
+
+    def forget(self, cart_ids: Collection[CartId]) -> int:
+        """Remove those of some carts; return how many there were.
+
+        Raises ConfigurationError while somebody sends them again, OSError if they cannot be removed.
+        """
+        with _lock(self._folder / _RETRY_LOCK_NAME, wait=False), self._locked():
+            return self._forget(self._retrying, cart_ids) + self._forget(self._path, cart_ids)
+
+    def _forget(self, path: Path, cart_ids: Collection[CartId]) -> int:
+        letters = _read(path)
+        kept = [letter for letter in letters if letter.key[0] not in cart_ids]
+        if len(kept) < len(letters):
+            new = path.with_suffix(".new")
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.writelines(f"{_encode(letter)}\n" for letter in kept)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+            SystemFiles().sync_folder(self._folder)
+        return len(letters) - len(kept)
 
     @property
     def _path(self) -> Path:

@@ -11,9 +11,10 @@ outcome is unknown is simply sent again.
 import logging
 from collections.abc import Awaitable, Callable
 
+from tracker import tracing
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.domain import Batch
-from tracker.db.failures import Failure, failure_of
+from tracker.db.failures import OF_POSTGRES, Failure, failure_of, shown
 
 OnFailure = Callable[[Failure, int], Awaitable[None]]
 """Called with the class of an error and how many times in a row it failed: waits, or raises to give up."""
@@ -27,6 +28,10 @@ class Delivery:
     def __init__(self, write: Callable[[Batch], Awaitable[None]], dead_letters: DeadLetters) -> None:
         self._write = write
         self._dead_letters = dead_letters
+        self.stored = 0
+        """How many items PostgreSQL has taken; one that several batches brought counts for each."""
+        self.failures = dict.fromkeys(Failure, 0)
+        """How often a write failed and had to be tried again."""
 
     async def deliver(self, batch: Batch, on_failure: OnFailure) -> None:
         """Return once every item of `batch` is stored or is a dead letter; raise what `on_failure` raises."""
@@ -36,19 +41,24 @@ class Delivery:
             part = parts[-1]
             try:
                 await self._write(part)
-            except Exception as error:  # noqa: BLE001  # whatever it was, the batch must not be lost
+            except Exception as error:  # whatever it was, the batch must not be lost
                 failure = failure_of(error)
                 if failure is Failure.BAD_DATA and (parts_of := self._without_bad_row(part, error)) is not None:
                     parts[-1:] = parts_of
                     continue
                 tries += 1
+                self.failures[failure] += 1
+                tracing.note(failed_tries=tries)
                 level = logging.ERROR if failure is Failure.BROKEN else logging.WARNING
-                logger.log(level, "%d items are not stored yet (try %d): %s", len(part), tries, _summary(error))
+                fields = {"items": len(part), "tries": tries, "error": shown(error)}
+                trace = None if isinstance(error, OF_POSTGRES) else error
+                logger.log(level, "items are not stored yet", extra=fields, exc_info=trace)
                 await on_failure(failure, tries)
             else:
                 parts.pop()
+                self.stored += len(part)
                 if tries:
-                    logger.warning("%d items are stored after %d failed tries", len(part), tries)
+                    logger.warning("items are stored at last", extra={"items": len(part), "failed_tries": tries})
                 tries = 0
 
     def _without_bad_row(self, part: Batch, error: Exception) -> list[Batch] | None:
@@ -64,9 +74,9 @@ class Delivery:
         try:
             self._dead_letters.bury(key, item, _summary(error))
         except OSError as failure:
-            logger.error("a dead letter cannot be written: %s", failure)  # noqa: TRY400  # the trace says nothing
+            logger.error("a dead letter cannot be written", extra={"error": str(failure)})  # noqa: TRY400  # the trace says nothing
             return None
-        logger.error("PostgreSQL refuses an item for good, it is a dead letter now: %s", _summary(error))
+        logger.error("PostgreSQL refuses an item for good, it is a dead letter now", extra={"error": shown(error)})
         return []
 
 

@@ -97,6 +97,25 @@ class Item(Struct, gc=False, array_like=True):
         says_more = late.name_stamp or late.value_stamp or late.quantity_stamp or self.added_stamp > closed_stamp
         return late if says_more else None
 
+    def since(self, stamp: int) -> "Item | None":
+        """Return what was written after `stamp`; None if nothing.
+
+        A write without any field leaves its stamp only where it was the first: behind an older one it does not count.
+        """
+        if self.added_stamp > stamp:
+            return self
+        newer = [one for one in (self.name_stamp, self.value_stamp, self.quantity_stamp) if one > stamp]
+        if not newer:
+            return None
+        rest = Item(min(newer))
+        if self.name_stamp > stamp:
+            rest.name, rest.name_stamp = self.name, self.name_stamp
+        if self.value_stamp > stamp:
+            rest.value, rest.value_stamp = self.value, self.value_stamp
+        if self.quantity_stamp > stamp:
+            rest.quantity, rest.quantity_stamp = self.quantity, self.quantity_stamp
+        return rest
+
     @property
     def updated_stamp(self) -> int:
         """Of the last write that changed a field."""
@@ -132,6 +151,15 @@ def merge_items(items: dict[str, Item], more: Mapping[str, Item]) -> None:
     """Merge `more` of a cart's items into `items`, both by external id."""
     for external_id, item in more.items():
         items.setdefault(external_id, Item(item.added_stamp)).merge(item)
+
+
+def without_erased(batch: Batch, erased: Mapping[CartId, int]) -> Batch:
+    """Return `batch` without what was written up to the stamp at which its cart was erased."""
+    kept: Batch = {}
+    for key, item in batch.items():
+        if (newer := item.since(erased.get(key[0], 0))) is not None:
+            kept[key] = newer
+    return kept
 
 
 def redirected(batch: Batch, ends: Mapping[CartId, CartId], held: Mapping[ItemKey, Sequence[Held]]) -> Batch:

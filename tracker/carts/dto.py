@@ -22,8 +22,7 @@ from tracker.carts.domain import (
 )
 from tracker.errors import InvalidInputError
 from tracker.reservations.domain import SHOWN
-
-NO_NUL: Final = "^[^\\u0000]*$"
+from tracker.texts import NO_NUL_PATTERN
 
 ExternalId = Annotated[
     str,
@@ -31,7 +30,7 @@ ExternalId = Annotated[
         min_length=1,
         max_length=MAX_EXTERNAL_ID_BYTES,
         description=f"must be a string of 1 to {MAX_EXTERNAL_ID_BYTES} bytes of UTF-8",
-        extra_json_schema={"pattern": NO_NUL},
+        extra_json_schema={"pattern": NO_NUL_PATTERN},
         examples=["sku-1"],
     ),
 ]
@@ -40,7 +39,7 @@ Name = Annotated[
     Meta(
         max_length=MAX_NAME_BYTES,
         description=f"must be a string of up to {MAX_NAME_BYTES} bytes of UTF-8, or null",
-        extra_json_schema={"pattern": NO_NUL},
+        extra_json_schema={"pattern": NO_NUL_PATTERN},
         examples=["Mug"],
     ),
 ]
@@ -72,6 +71,21 @@ class ItemIn(Struct):
         check_external_id("external_id", self.external_id)
         if self.name is not None:
             check_name("name", self.name)
+
+
+WHAT_NAMES_A_PRODUCT: Final = {
+    "anyOf": [
+        {"required": ["product_id"], "properties": {"product_id": {"type": "string"}}},
+        {
+            "required": ["name", "quantity"],
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": MAX_EXTERNAL_ID_BYTES},
+                "quantity": {"type": "integer"},
+            },
+        },
+    ]
+}
+"""What the schema of `ProductIn` says beside its fields; `__post_init__` checks it."""
 
 
 class ProductIn(Struct):

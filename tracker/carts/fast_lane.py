@@ -10,122 +10,121 @@ request that breaks a rule is not answered at all: the route says what is wrong.
 A test sends the same requests through both ways and finds no difference in a single byte.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from tracker.carts.cookie import cart_id_in_cookie, set_cookie_header
 from tracker.carts.domain import CartId, new_cart_id, parse_cart_id
 from tracker.carts.dto import ItemIn, ProductIn
-from tracker.carts.service import CartService
-from tracker.errors import TrackerError, UnavailableError, UnconfirmedError
-from tracker.http import PROBLEM_MEDIA_TYPE, problem
-from tracker.lane import Answerer, Later, Reply
-
-PLAIN_CONTENT_TYPES: Final = frozenset(
-    {b"application/json", b"application/json; charset=utf-8", b"text/plain", b"text/plain;charset=UTF-8"}
-)
-"""As clients spell them; any other spelling is for the route."""
-
-PLAIN_LENGTH_DIGITS: Final = 4
-"""Of a plain body's Content-Length: it is held until it is whole, and a large one may be refused before."""
-
-PLAIN_SCHEMES: Final = frozenset({b"http", b"https"})
-
-_NO_CONTENT: Final[Reply] = (204, b"\r\n")
+from tracker.confirmation import Confirmation
+from tracker.errors import RateLimitedError, TrackerError, UnavailableError, UnconfirmedError
+from tracker.guard import Guard, Pass
+from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
+from tracker.plain import Entry, refused, reply
+from tracker.rate_limit import RateLimits
 
 _decode_item = msgspec.json.Decoder(ItemIn).decode
 _decode_product = msgspec.json.Decoder(ProductIn).decode
 
 
+class Carts(Protocol):
+    """Who takes the items: `CartService`, or what stands around it."""
+
+    def take(
+        self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
+    ) -> Confirmation | None:
+        """Do what `CartService.take` does."""
+        ...
+
+
 class FastLane:
     """Who answers a request before Litestar would."""
 
-    def __init__(self, carts: Callable[[], CartService]) -> None:
-        """Take the service from `carts`, once the first request is here."""
-        self._find_carts = carts
-        self._carts: CartService | None = None
-        self._lanes: Final = {b"/item": self._item, b"/items": self._product, b"/api/v1/items": self._product}
+    def __init__(
+        self, carts: Callable[[], Carts], guard: Guard, limits: RateLimits, others: Lane | None = None
+    ) -> None:
+        """Take the service from `carts`, once the first request is here; other routes than the carts' go to `others`.
 
-    def begin(
-        self, url: bytes, headers: Sequence[tuple[bytes, bytes]], *, secure: bool, trusted: bool
-    ) -> Answerer | None:
+        In this order the carts, of which there are the most requests, pay nothing for the others.
+        """
+        self._find_carts = carts
+        self._carts: Carts | None = None
+        self._entry = Entry(guard)
+        self._limits = limits if limits.is_on else None
+        self._lanes: Final = {b"/item": self._item, b"/items": self._product, b"/api/v1/items": self._product}
+        self._others = others
+
+    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
         """Do what `tracker.lane.Lane` says."""
         lane = self._lanes.get(url)
         if lane is None:
+            return None if self._others is None else self._others.begin(url, headers, peer)
+        plain = self._entry.plain(headers, peer)
+        if plain is None:
             return None
-        cart_id = None
-        for name, value in headers:
-            if name == b"cookie":
-                cart_id = cart_id or cart_id_in_cookie(value)
-            elif (
-                (name == b"content-type" and value not in PLAIN_CONTENT_TYPES)
-                or (name == b"content-length" and len(value) > PLAIN_LENGTH_DIGITS)
-                or name == b"transfer-encoding"
-            ):
-                return None
-            elif name == b"x-forwarded-proto" and trusted:
-                if value not in PLAIN_SCHEMES:
-                    return None
-                secure = value == b"https"
-        return partial(lane, self._carts or self._service(), cart_id, secure)
+        found, passed, begin = plain
+        cookie = found.get(b"cookie")
+        cart_id = None if cookie is None else cart_id_in_cookie(cookie)
+        client = peer.key
+        if self._limits is not None and peer.proxies is not None:
+            client = peer.key_of_client(found.get(b"x-forwarded-for", b""))
+        return partial(lane, self._carts or self._service(), cart_id, passed, begin, client)
 
-    def _service(self) -> CartService:
+    def _service(self) -> Carts:
         self._carts = self._find_carts()
         return self._carts
 
-    @staticmethod
-    def _item(carts: CartService, cart_id: CartId | None, secure: bool, body: bytes) -> Reply | Later | None:  # noqa: FBT001  # of a partial
+    def _item(
+        self, carts: Carts, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
+    ) -> Reply | Later | None:
         """Do what `routes.add_item` does, or return None to have it done there."""
         cart = cart_id or new_cart_id()
         try:
             item = _decode_item(body)
+            if self._limits is not None:
+                self._limits.check(client, cart_id)
             confirmation = carts.take(cart, item.external_id, item.name, item.value, item.quantity)
-        except UnavailableError as error:
-            return _unavailable(error)
+        except (UnavailableError, RateLimitedError) as error:
+            return refused(error, passed, begin)
         except (TrackerError, ValueError, RecursionError):
             return None
-        reply = _NO_CONTENT if cart_id is not None else (204, _set_cookie(cart, secure=secure) + b"\r\n")
+        answer = 204, begin + passed.end if cart_id is not None else begin + _set_cookie(cart, passed) + passed.end
         if confirmation is None:
-            return reply
-        return Later(confirmation, partial(_confirmed, reply, cart, secure))
+            return answer
+        return Later(confirmation, partial(_confirmed, answer, cart, passed, begin))
 
-    @staticmethod
-    def _product(carts: CartService, cart_id: CartId | None, secure: bool, body: bytes) -> Reply | Later | None:  # noqa: FBT001  # of a partial
+    def _product(
+        self, carts: Carts, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
+    ) -> Reply | Later | None:
         """Do what `routes.add_product` does, or return None to have it done there."""
         try:
             product = _decode_product(body)
-            cart = cart_id or parse_cart_id(product.cart_id_text) or new_cart_id()
+            known = cart_id or parse_cart_id(product.cart_id_text)
+            if self._limits is not None:
+                self._limits.check(client, known)
+            cart = known or new_cart_id()
             confirmation = carts.take(cart, product.external_id, product.name, product.price, product.quantity)
-        except UnavailableError as error:
-            return _unavailable(error)
+        except (UnavailableError, RateLimitedError) as error:
+            return refused(error, passed, begin)
         except (TrackerError, ValueError, RecursionError):
             return None
         # As `CartRef` is encoded: a cart id needs no escaping.
         body = b'{"cart_id":"%b"}' % cart.encode()
-        reply = _reply(200, b"application/json", body, _set_cookie(cart, secure=secure))
+        answer = reply(200, b"application/json", body, begin + _set_cookie(cart, passed), passed)
         if confirmation is None:
-            return reply
-        return Later(confirmation, partial(_confirmed, reply, cart, secure))
+            return answer
+        return Later(confirmation, partial(_confirmed, answer, cart, passed, begin))
 
 
-def _confirmed(reply: Reply, cart: CartId, secure: bool, reason: str | None) -> Reply:  # noqa: FBT001  # of a partial
-    """Return `reply`, or the 503 that says for what `reason` it cannot be given."""
+def _confirmed(answer: Reply, cart: CartId, passed: Pass, begin: bytes, reason: str | None) -> Reply:
+    """Return `answer`, or the 503 that says for what `reason` it cannot be given."""
     if reason is None:
-        return reply
-    return _unavailable(UnconfirmedError(cart, reason), _set_cookie(cart, secure=secure))
+        return answer
+    return refused(UnconfirmedError(cart, reason), passed, begin, _set_cookie(cart, passed))
 
 
-def _unavailable(error: UnavailableError, more: bytes = b"") -> Reply:
-    headers = b"retry-after: %d\r\n" % error.retry_after_s + more
-    return _reply(503, PROBLEM_MEDIA_TYPE.encode(), msgspec.json.encode(problem(503, str(error))), headers)
-
-
-def _reply(status: int, media_type: bytes, body: bytes, headers: bytes) -> Reply:
-    return status, b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (headers, media_type, len(body), body)
-
-
-def _set_cookie(cart_id: CartId, *, secure: bool) -> bytes:
-    return b"set-cookie: %b\r\n" % set_cookie_header(cart_id, secure=secure).encode()
+def _set_cookie(cart_id: CartId, passed: Pass) -> bytes:
+    return b"set-cookie: %b\r\n" % set_cookie_header(cart_id, secure=passed.secure).encode()

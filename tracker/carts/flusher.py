@@ -11,13 +11,16 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final
 
 from tracker.carts.aggregator import Aggregator
+from tracker.carts.causes import Causes
 from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
 from tracker.confirmation import Confirmation, confirmation_within
 from tracker.db.failures import Failure
+from tracker.histogram import Histogram
 
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0
@@ -31,6 +34,12 @@ CLOSING_BACKOFF_CAP_S: Final = 0.25
 
 CANCEL_TIMEOUT_S: Final = 1.0
 """For a write to notice that it is cancelled; one that hangs in a dead connection may not."""
+
+FLUSH_ITEMS_BOUNDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+"""Up to the most items that may be set for one statement."""
+
+FLUSH_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+"""From one exchange with PostgreSQL to an outage that somebody had to end."""
 
 _NOT_CONFIRMED: Final = "PostgreSQL has not confirmed the item in time"
 
@@ -53,6 +62,8 @@ class Flusher:
         """Deliver by `delivery`; call `on_flush` before each batch and `on_committed` after it is dealt with."""
         self._aggregator = aggregator
         self._delivery = delivery
+        self.causes: Final = Causes()
+        """The traced requests whose items wait."""
         self._on_flush = on_flush
         self._on_committed = on_committed
         self._interval_s = interval_ms / 1000
@@ -61,6 +72,12 @@ class Flusher:
         self._closing = asyncio.Event()
         self._waiters: deque[tuple[int, Confirmation]] = deque()
         self._nobody_waits = False
+        self.sizes = Histogram(FLUSH_ITEMS_BOUNDS)
+        """Items of the batches that were dealt with."""
+        self.times = Histogram(FLUSH_BOUNDS_S)
+        """Seconds until each of them was, waits and tries included."""
+        self.unexpected = 0
+        """How often a flush failed in a way that nobody has thought of."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -113,18 +130,25 @@ class Flusher:
             if len(self._aggregator) < self._max_items and not self._closing.is_set():
                 await self._pause(self._interval_s)
             if self._aggregator:
-                await self._flush(self._aggregator.drain(self._max_items))
+                batch = self._aggregator.drain(self._max_items)
+                with self.causes.flushing(batch):
+                    await self._flush(batch)
 
     async def _flush(self, batch: Batch) -> None:
+        began_s = perf_counter()
+        items = len(batch)
         while True:
             try:
                 self._on_flush()
                 await self._delivery.deliver(batch, self._back_off)
                 break
             except Exception:
+                self.unexpected += 1
                 logger.exception("the flush failed in a way that nobody has thought of; it is tried again")
                 await asyncio.sleep(CLOSING_BACKOFF_CAP_S if self._closing.is_set() else BACKOFF_CAP_S)
         self._aggregator.release()
+        self.sizes.add(items)
+        self.times.add(perf_counter() - began_s)
         self._on_committed()
         self._answer_waiters()
 

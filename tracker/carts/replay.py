@@ -1,10 +1,15 @@
-"""Stores what stands in the journal of a dead worker."""
+"""Stores what stands in the journal of a dead worker, and finds the last stamp that it has given out."""
+
+import contextlib
+from pathlib import Path
 
 import msgspec
 
 from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
-from tracker.carts.journal.recovery import Replay
+from tracker.carts.journal.files import Files
+from tracker.carts.journal.recovery import Replay, newest_payloads
+from tracker.carts.journal.stamps import load_stamp
 from tracker.carts.record import decode_record
 from tracker.db.failures import Failure
 from tracker.errors import DatabaseUnavailableError
@@ -41,3 +46,12 @@ async def replay(delivery: Delivery, payloads: list[bytes], *, max_items: int) -
 async def _give_up(failure: Failure, tries: int) -> None:
     msg = f"PostgreSQL does not take them now ({failure.value}, try {tries})"
     raise DatabaseUnavailableError(msg)
+
+
+def last_stamp(files: Files, folder: Path) -> int:
+    """Return the greatest stamp that the worker of a folder has given out and that can be found anywhere."""
+    in_journal = 0
+    for payload in newest_payloads(files, folder):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            in_journal = max(in_journal, decode_record(payload)[2].updated_stamp)
+    return max(in_journal, load_stamp(files, folder))

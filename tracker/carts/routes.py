@@ -1,9 +1,11 @@
 """The tracking routes: HTTP in, `CartService` calls, HTTP out."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from litestar import Response, get, post
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
 from litestar.params import JSONBody, QueryParameter, SkipValidation
 
 from tracker.carts.cookie import cart_id_of_cookie
@@ -14,14 +16,28 @@ from tracker.carts.service import CartService, Shown
 from tracker.clock import stamp_time
 from tracker.errors import UnconfirmedError
 from tracker.http import BODY_PROBLEMS, AnyRequest, Problem, problem_spec, unavailable
+from tracker.identity.current import NotStored
+from tracker.rate_limit import RateLimits
 from tracker.strict_json import StrictJSON
 
 ITEMS_PATHS: Final = ["/items", "/api/v1/items"]
 
 _UNAVAILABLE = {503: problem_spec("Try again after Retry-After seconds")}
-_REFUSED = {**BODY_PROBLEMS, **_UNAVAILABLE}
+_REFUSED = {
+    **BODY_PROBLEMS,
+    **_UNAVAILABLE,
+    403: problem_spec("Origins are allowed by a list, and that of the page is not on it"),
+    429: problem_spec("One address, or one cart, sends more than it may; try again after Retry-After seconds"),
+}
 
 Carts = NamedDependency[SkipValidation[CartService]]
+Limits = NamedDependency[SkipValidation[RateLimits]]
+
+
+def _check_address(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Count the request before anything is done for it."""
+    limits: RateLimits = connection.app.state.limits
+    limits.check_address(connection.client.host if connection.client else "")
 
 
 def _unconfirmed(request: AnyRequest, error: UnconfirmedError) -> Response[Problem]:
@@ -41,14 +57,16 @@ def _unconfirmed(request: AnyRequest, error: UnconfirmedError) -> Response[Probl
     response_headers=[SETS_COOKIE],
     operation_class=CartOperation,
     exception_handlers={UnconfirmedError: _unconfirmed},
+    guards=[_check_address],
     tags=["carts"],
 )
-async def add_item(data: JSONBody[ItemIn], request: AnyRequest, carts: Carts) -> Response[None]:
+async def add_item(data: JSONBody[ItemIn], request: AnyRequest, carts: Carts, limits: Limits) -> Response[None]:
     """Put an item into the cart of the `cart_id` cookie, or change it there.
 
     Without a valid cookie the item goes into a new cart, whose cookie is set.
     """
     cart_id = cart_id_of_cookie(request.scope["headers"])
+    limits.check_cart(cart_id)
     if cart_id:
         headers = {}
     else:
@@ -68,11 +86,16 @@ async def add_item(data: JSONBody[ItemIn], request: AnyRequest, carts: Carts) ->
     response_headers=[SETS_COOKIE],
     operation_class=CartOperation,
     exception_handlers={UnconfirmedError: _unconfirmed},
+    guards=[_check_address],
     tags=["carts"],
 )
-async def add_product(data: JSONBody[ProductIn], request: AnyRequest, carts: Carts) -> Response[CartRef]:
+async def add_product(
+    data: JSONBody[ProductIn], request: AnyRequest, carts: Carts, limits: Limits
+) -> Response[CartRef]:
     """Put a product into a cart: that of the cookie, else that of the body's `cart_id`, else a new one."""
-    cart_id = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(data.cart_id_text) or new_cart_id()
+    known = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(data.cart_id_text)
+    limits.check_cart(known)
+    cart_id = known or new_cart_id()
     await carts.accept(cart_id, data.external_id, data.name, data.price, data.quantity)
     return Response(CartRef(cart_id), headers=cookie_of(cart_id, request))
 
@@ -81,6 +104,7 @@ async def add_product(data: JSONBody[ProductIn], request: AnyRequest, carts: Car
     ITEMS_PATHS,
     summary="Show the cart",
     responses=_UNAVAILABLE,
+    middleware=[NotStored],
     operation_class=CartOperation,
     tags=["carts"],
 )

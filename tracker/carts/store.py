@@ -12,6 +12,10 @@ takes FOR UPDATE) and leaves alone what belongs elsewhere; the caller sends that
 may go there anyway. It costs nothing that can be measured: 1.92 s of PostgreSQL's CPU for 200,000 items, 1.99
 without.
 
+The same look at the cart tells whether it was erased. A batch that says something of a cart from before that, or of an
+unknown cart from before the horizon, comes out of a journal, or has waited: it is left alone too, and the caller sends
+once more what is newer.
+
 The statement keeps to what CockroachDB and YugabyteDB also speak; on Citus the lock must go, and an item
 that comes in the moment of a purchase may then stay in the purchased cart.
 """
@@ -31,6 +35,7 @@ from sqlalchemy import (
     case,
     delete,
     func,
+    literal_column,
     null,
     or_,
     select,
@@ -44,7 +49,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import TextualSelect
 
 from tracker.carts.domain import DEFAULT_QUANTITY, Batch, CartId, Item
-from tracker.carts.tables import carts, items
+from tracker.carts.tables import carts, horizon, items
 
 Written = tuple[CartId, str, int]
 """Cart, item and the quantity that is stored."""
@@ -94,25 +99,33 @@ def _batch_statement(*, returning: bool) -> Select[Any] | CompoundSelect[Any]:
     arrays = [bindparam(column.name, type_=ARRAY(column.type)) for column in _COLUMNS]
     unnested = func.unnest(*arrays).table_valued(*_COLUMNS, name="unnested").render_derived()
     rows = select(*unnested.c).cte("rows")
-    wanted = select(rows.c.cart_id).distinct().order_by(rows.c.cart_id).cte("wanted")
+    wanted = (
+        select(rows.c.cart_id, func.min(rows.c.added_stamp).label("oldest"))
+        .group_by(rows.c.cart_id)
+        .order_by(rows.c.cart_id)
+        .cte("wanted")
+    )
     found = (
-        select(carts.c.id, carts.c.next_cart_id)
+        select(carts.c.id, carts.c.next_cart_id, carts.c.erased_stamp)
         .where(carts.c.id == wanted.c.cart_id)
         .with_for_update(read=True, key_share=True)
         .lateral("found")
     )
-    known = select(found.c.id, found.c.next_cart_id).select_from(wanted.join(found, true())).cte("known")
+    known = select(*found.c, wanted.c.oldest).select_from(wanted.join(found, true())).cte("known")
     unknown = wanted.c.cart_id.not_in(select(known.c.id))
+    is_young = wanted.c.oldest > func.coalesce(select(func.max(horizon.c.stamp)).scalar_subquery(), literal_column("0"))
     created = (
         insert(carts)
-        .from_select(["id"], select(wanted.c.cart_id).where(unknown).order_by(wanted.c.cart_id))
+        .from_select(["id"], select(wanted.c.cart_id).where(unknown, is_young).order_by(wanted.c.cart_id))
         .on_conflict_do_nothing()
         .returning(carts.c.id)
         .cte("created")
     )
     elsewhere = union_all(
-        select(known.c.id, known.c.next_cart_id).where(known.c.next_cart_id.is_not(None)),
-        # Another writer has created it since this statement began: what is known of it is too old.
+        select(known.c.id, func.coalesce(known.c.next_cart_id, known.c.id)).where(
+            or_(known.c.next_cart_id.is_not(None), known.c.oldest <= known.c.erased_stamp)
+        ),
+        # Another writer has created it since this statement began: what is known of it is too old. Or it is too old.
         select(wanted.c.cart_id, wanted.c.cart_id).where(unknown, wanted.c.cart_id.not_in(select(created.c.id))),
     ).cte("elsewhere")
     to_store = (
@@ -121,7 +134,7 @@ def _batch_statement(*, returning: bool) -> Select[Any] | CompoundSelect[Any]:
         .order_by(rows.c.cart_id, rows.c.external_id)
     )
     stored = _merging(insert(items).from_select([column.name for column in _COLUMNS], to_store))
-    left_out = select(elsewhere.c.id, elsewhere.c.next_cart_id, null(), null())
+    left_out = select(*elsewhere.c, null(), null())
     if not returning:
         return left_out.add_cte(stored.cte("stored"))
     changed = stored.returning(items.c.cart_id, items.c.external_id, items.c.quantity).cte("stored")

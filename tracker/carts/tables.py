@@ -5,7 +5,11 @@ CHECKs repeat the edge's rules as a backstop. Nothing that an update changes is 
 keep some room: an update then stays on its page (HOT) and leaves no index entry behind.
 
 A cart is a guest's until it has a `customer` (the subject of their tokens). With a `next_cart_id` it takes no
-items any more: it was purchased (at `closed_stamp`), or merged into another, and what still arrives for it goes there.
+items any more: it was purchased or merged into another (at `closed_stamp`), and what still arrives for it goes there.
+
+What was written for a cart up to its `erased_stamp` was erased, and is stored no more, wherever it still waits. Of a
+cart that is not there at all the same is true up to the horizon: whatever is older was pruned, so that nothing has to
+be kept of a cart to remember that it is gone.
 """
 
 from sqlalchemy import (
@@ -38,10 +42,22 @@ carts = Table(
     Column("purchased", Boolean, nullable=False, server_default=false()),
     Column("next_cart_id", Uuid(as_uuid=False), ForeignKey("carts.id")),
     Column("closed_stamp", BigInteger),
+    Column("erased_stamp", BigInteger),
     CheckConstraint("(customer IS NULL) = (owned_at IS NULL)", name="owned_since"),
     CheckConstraint("customer IS NOT NULL OR NOT purchased", name="purchased_by"),
     Index("ix_carts_customer", "customer", "owned_at", "id", postgresql_where=text("customer IS NOT NULL")),
+    # Without it each cart that is removed would cost a look at all carts, for one that leads there.
+    Index("ix_carts_next_cart_id", "next_cart_id", postgresql_where=text("next_cart_id IS NOT NULL")),
 )
+
+horizon = Table(
+    "horizon",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, server_default=text("1")),
+    Column("stamp", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="only_one"),
+)
+"""One row, once something was pruned: the greatest stamp that counted as too old."""
 
 items = Table(
     "items",

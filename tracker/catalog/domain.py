@@ -29,6 +29,15 @@ MAX_SEARCH_BYTES: Final = 255
 PUNCTUATION: Final = string.punctuation
 """ASCII's: parts the words of a title, as PostgreSQL's own parser takes BLACK/BLUE for one word, a path."""
 
+_PARTS: Final = (
+    r"\u0009-\u000d\u001c-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u007e"
+    r"\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+"""ASCII's punctuation, and what Python takes for spaces."""
+
+SEARCH_PATTERN: Final = rf"^[^\u0000]*[^\u0000{_PARTS}][^\u0000]*$"
+"""What `words_of` takes, for a schema: something that is neither punctuation nor space."""
+
 _TO_SPACES: Final = str.maketrans(PUNCTUATION, " " * len(PUNCTUATION))
 
 _CURRENCY: Final = re.compile("[A-Z]{3}")

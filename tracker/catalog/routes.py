@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import SkipValidation
 
-from tracker.catalog.domain import MAX_SEARCH_BYTES, MAX_SKU_BYTES, check_sku, words_of
+from tracker.catalog.domain import MAX_SEARCH_BYTES, MAX_SKU_BYTES, SEARCH_PATTERN, check_sku, words_of
 from tracker.catalog.dto import (
     MAX_SKUS,
     CatalogOut,
@@ -18,8 +18,11 @@ from tracker.catalog.service import Catalog
 from tracker.errors import InvalidInputError
 from tracker.http import problem_spec
 from tracker.parameters import limit_of, limit_parameter, text_parameter
+from tracker.texts import NO_NUL_PATTERN
 
-_SKU: Final = Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_SKU_BYTES)
+_SKU: Final = Schema(
+    type=OpenAPIType.STRING, min_length=1, max_length=MAX_SKU_BYTES, pattern=NO_NUL_PATTERN, examples=["LMP-1"]
+)
 
 
 @get(
@@ -41,6 +44,7 @@ async def show_catalog(
             type=OpenAPIType.ARRAY,
             items=_SKU,
             max_items=MAX_SKUS,
+            examples=[["LMP-1", "TK-100"]],
         ),
     ] = None,
     q: Annotated[
@@ -50,6 +54,8 @@ async def show_catalog(
             type=OpenAPIType.STRING,
             min_length=1,
             max_length=MAX_SEARCH_BYTES,
+            pattern=SEARCH_PATTERN,
+            examples=["reading lamp"],
         ),
     ] = None,
     after: Annotated[
@@ -59,6 +65,7 @@ async def show_catalog(
             type=OpenAPIType.STRING,
             min_length=1,
             max_length=MAX_SKU_BYTES,
+            pattern=NO_NUL_PATTERN,
         ),
     ] = None,
     limit: Annotated[str | None, limit_parameter("Products of a page.")] = None,

@@ -6,6 +6,7 @@ An order begins as `paying`, in the transaction that marks its cart as purchased
 
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -26,6 +27,19 @@ class Status(enum.Enum):
     PAID = "paid"
     FAILED = "failed"
     """Nothing was charged; the cart is open again."""
+
+
+@dataclass(slots=True)
+class OrderCounts:
+    """What has become of the orders that this process had to do with."""
+
+    placed: int = 0
+    paid: int = 0
+    failed: int = 0
+    unsettled: int = 0
+    """Those whose checkout came to no end in time; a job settles them."""
+    to_pay_back: int = 0
+    """Those that have failed, and whose payment was charged all the same."""
 
 
 class Line(Struct, frozen=True):

@@ -115,6 +115,7 @@ async def show_order(
     operation_class=JSONOperation,
     responses={
         400: problem_spec("The message is not one that Stripe has signed lately"),
+        403: problem_spec("A browser sent it, for a page whose origin is not listed"),
         413: problem_spec("The body is larger than 64 KiB"),
         501: problem_spec("No payment processor is configured, or no secret for its webhooks"),
         503: problem_spec("Try again after Retry-After seconds"),

@@ -16,13 +16,14 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tracker import tracing
 from tracker.carts import customer_service
 from tracker.carts.domain import CartId
 from tracker.carts.service import CartService, FollowUp
 from tracker.catalog.domain import Product
 from tracker.catalog.service import active_products
 from tracker.checkout import store
-from tracker.checkout.domain import Line, Order, Status, total_of
+from tracker.checkout.domain import Line, Order, OrderCounts, Status, total_of
 from tracker.checkout.payments.protocol import (
     Charge,
     Outcome,
@@ -34,6 +35,7 @@ from tracker.checkout.payments.protocol import (
 )
 from tracker.db.requests import RequestDatabase
 from tracker.errors import ConflictError, KeyReusedError, NotFoundError, UnavailableError
+from tracker.tracing import Kind
 from tracker.waits import Waits
 
 PAYMENT_TIMEOUT_S: Final = 25.0
@@ -85,6 +87,7 @@ class Checkout:
         self._processor = processor
         self._settle_later = settle_later
         self._follow_up = follow_up
+        self.counts = OrderCounts()
 
     async def check_out(self, customer: str, cart_id: CartId, method: str, key: str) -> Found:
         """Return the order that a cart has become, as far as it has come in time; the same for the same `key`.
@@ -123,9 +126,11 @@ class Checkout:
         async with self._database.transaction() as connection:
             order = await store.find(connection, notice.order_id)
             if order is None or order.payment_id != notice.payment_id:
-                logger.warning("a webhook is about a payment that no order has: %s", notice.payment_id)
+                logger.warning(
+                    "a webhook is about a payment that no order has", extra={"payment_id": notice.payment_id}
+                )
                 return
-            await settle(connection, order.id, notice.outcome, self._follow_up)
+            await settle(connection, order.id, notice.outcome, self._follow_up, self.counts)
 
     async def _place(
         self, customer: str, cart_id: CartId, method: str, key: str
@@ -162,6 +167,7 @@ class Checkout:
             if not await store.create(connection, order, lines):
                 raise KeyReusedError(_KEY_REUSED)
             await self._settle_later(connection, order.id)
+        self.counts.placed += 1
         return order, (lines, next_cart_id)
 
     async def _pay(self, order: Order) -> Order:
@@ -170,25 +176,33 @@ class Checkout:
             async with self._waits.within(PAYMENT_TIMEOUT_S):
                 outcome = await self._charge(order)
             async with self._database.transaction() as connection:
-                return await settle(connection, order.id, outcome, self._follow_up)
+                settled = await settle(connection, order.id, outcome, self._follow_up, self.counts)
+            order = settled
         except (TimeoutError, UnavailableError) as error:
-            logger.warning("an order is settled later: %s", str(error) or "the payment takes too long")
-            return order
+            reason = str(error) or "the payment takes too long"
+            logger.warning("an order is settled later", extra={"order_id": order.id, "reason": reason})
+        if order.status is Status.PAYING:
+            self.counts.unsettled += 1
+        return order
 
     async def _charge(self, order: Order) -> Outcome:
         if order.total == 0:
             return Paid()
         charge = Charge(order.id, order.total, order.currency, order.payment_method)
         try:
-            payment_id = await self._processor.begin(charge)
+            with tracing.span("payment begin", Kind.CLIENT):
+                payment_id = await self._processor.begin(charge)
         except ProcessorUnavailableError as error:
-            logger.warning("a payment cannot be begun: %s", error)
+            logger.warning("a payment cannot be begun", extra={"order_id": order.id, "reason": str(error)})
             return Refused(f"the payment processor cannot be reached; {NOTHING_CHARGED}")
         if isinstance(payment_id, Refused):
             return payment_id
         async with self._database.transaction() as connection:
             is_open = await store.note_payment(connection, order.id, payment_id)
-        return await self._processor.confirm(payment_id, charge) if is_open else Pending()
+        if not is_open:
+            return Pending()
+        with tracing.span("payment confirm", Kind.CLIENT):
+            return await self._processor.confirm(payment_id, charge)
 
     async def _settled(self, order: Order) -> None:
         """Return once another call or the job has settled an order, or when that takes too long."""
@@ -200,22 +214,28 @@ class Checkout:
                         order = await store.find(connection, order.id) or order
 
 
-async def settle(connection: AsyncConnection, order_id: str, outcome: Outcome, follow_up: FollowUp | None) -> Order:
+async def settle(
+    connection: AsyncConnection, order_id: str, outcome: Outcome, follow_up: FollowUp | None, counts: OrderCounts
+) -> Order:
     """Note what became of an order's payment, unless that is known already; return the order.
 
-    Raises NotFoundError. The caller owns the transaction.
+    Raises NotFoundError. The caller owns the transaction; a commit that fails leaves `counts` one too high.
     """
     order = await store.lock(connection, order_id)
     if order is None:
         raise NotFoundError("there is no order of this id")
     if order.status is Status.FAILED and isinstance(outcome, Paid):
-        logger.error("order %s has failed, yet its payment %s was charged: pay it back", order.id, order.payment_id)
+        counts.to_pay_back += 1
+        fields = {"order_id": order.id, "payment_id": order.payment_id}
+        logger.error("an order has failed, yet its payment was charged: pay it back", extra=fields)
     if order.status is not Status.PAYING or isinstance(outcome, Pending):
         return order
     if isinstance(outcome, Paid):
         status, reason = Status.PAID, None
+        counts.paid += 1
     else:
         status, reason = Status.FAILED, outcome.reason
+        counts.failed += 1
         await customer_service.undo_purchase(connection, CartId(order.cart_id), follow_up)
     await store.end(connection, order.id, status, reason)
     return msgspec.structs.replace(order, status=status, reason=reason)

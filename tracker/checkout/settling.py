@@ -11,13 +11,16 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tracker import tracing
 from tracker.carts.service import FollowUp
 from tracker.checkout import store
-from tracker.checkout.domain import Order, Status
+from tracker.checkout.domain import Order, OrderCounts, Status
 from tracker.checkout.payments.protocol import Outcome, Paid, Pending, Processor, ProcessorUnavailableError, Refused
 from tracker.checkout.service import NOTHING_CHARGED, SETTLE_AFTER_S, settle
+from tracker.db.failures import shown
 from tracker.jobs.queue import enqueue
 from tracker.jobs.runner import TryAgainError
+from tracker.tracing import Kind
 
 JOB: Final = "settle"
 """Name of the handler."""
@@ -43,6 +46,7 @@ class Settler:
         self._engine = engine
         self._processor = processor
         self._follow_up = follow_up
+        self.counts = OrderCounts()
 
     async def settle(self, payload: bytes) -> None:
         """Do a job; raise TryAgainError if it must be done again."""
@@ -57,9 +61,9 @@ class Settler:
                 now = await store.lock(connection, order_id)
                 if now is not None and now.payment_id != order.payment_id:
                     raise _again(ASK_AGAIN_S, "the payment has begun meanwhile")
-                await settle(connection, order_id, outcome, self._follow_up)
+                await settle(connection, order_id, outcome, self._follow_up, self.counts)
         except (OSError, SQLAlchemyError, ProcessorUnavailableError) as error:
-            raise _again(ASK_AGAIN_S, f"an order cannot be settled now: {error}") from error
+            raise _again(ASK_AGAIN_S, f"an order cannot be settled now: {shown(error)}") from error
         if isinstance(outcome, Pending):
             raise _again(ASK_AGAIN_S, "the payment processor does not know yet what becomes of a payment")
 
@@ -70,10 +74,11 @@ class Settler:
             # Its id is stored before it is confirmed, so nothing was charged, nor will be.
             return Refused(f"the payment was interrupted before it began; {NOTHING_CHARGED}")
         if order.processor != self._processor.name:
-            raise _again(OTHER_PROCESSOR_S, f"{order.id} was begun with TRACKER_PAYMENT={order.processor}")
-        return await self._processor.settle(order.payment_id)
+            raise _again(OTHER_PROCESSOR_S, f"order {order.id} was begun with TRACKER_PAYMENT={order.processor}")
+        with tracing.span("payment settle", Kind.CLIENT):
+            return await self._processor.settle(order.payment_id)
 
 
 def _again(mean_s: float, reason: str) -> TryAgainError:
-    logger.warning("an order waits: %s", reason)
+    logger.warning("an order waits", extra={"reason": reason})
     return TryAgainError(random.uniform(mean_s / 2, mean_s * 3 / 2), reason)  # noqa: S311  # not a secret

@@ -52,6 +52,7 @@ SERVER_SETTINGS: Final = {
     "shared_buffers": "128MB",
     "log_destination": "stderr",
     "log_min_messages": "warning",
+    "log_error_verbosity": "terse",  # its DETAIL quotes rows
 }
 
 
@@ -153,7 +154,7 @@ def _watch(server: subprocess.Popen[bytes], stopping: threading.Event, log_path:
     """End this process in order when its server ends by itself: nothing can be stored any more."""
     server.wait()
     if not stopping.is_set():
-        logger.error("the embedded PostgreSQL has ended by itself, so Tracker stops; its log is %s", log_path)
+        logger.error("the embedded PostgreSQL has ended by itself, so Tracker stops", extra={"its_log": str(log_path)})
         os.kill(os.getpid(), signal.SIGTERM)
 
 

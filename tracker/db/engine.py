@@ -1,4 +1,4 @@
-"""The connection pool, with a time-out on every wait.
+"""The pool of connections.
 
 asyncpg reads the URL itself, so that it means what it means to libpq (`sslmode`, a socket folder as
 `host`, `PGPASSWORD`, `~/.pgpass`); SQLAlchemy's own URL parser would hand `sslmode` on and fail.
@@ -6,28 +6,13 @@ asyncpg reads the URL itself, so that it means what it means to libpq (`sslmode`
 
 import asyncio
 import contextlib
-from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from tracker.db.connection import COMMAND_TIMEOUT_S, LOCK_TIMEOUT_S, Connector, PooledConnection
 from tracker.errors import ConfigurationError
-
-CONNECT_TIMEOUT_S: Final = 5.0
-"""To reach the server and log in. Longer, and a flush after an outage would start that much later."""
-
-STATEMENT_TIMEOUT_S: Final = 30.0
-"""For one statement, asked of the server."""
-
-COMMAND_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + 5
-"""The same on this side, for a server that no longer answers at all; later, so that the server's
-own word comes first."""
-
-IDLE_TIMEOUT_S: Final = 10.0
-"""For a transaction in which nothing happens: a process that is frozen in one would keep a cart locked, and
-so every flush waiting that meets it."""
 
 DISPOSE_TIMEOUT_S: Final = 1.0
 """For the connections to say goodbye; a server that hangs is not waited for."""
@@ -69,31 +54,24 @@ def create_engine(
     *,
     pool_size: int = 1,
     command_timeout_s: float | None = COMMAND_TIMEOUT_S,
-    lock_timeout_s: float = 0,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
     pool_timeout_s: float = POOL_TIMEOUT_S,
 ) -> AsyncEngine:
     """Return a pooled engine for `url`; it connects when first used.
 
-    Without a `command_timeout_s` a statement may take as long as the server lets it, without a `lock_timeout_s` it
-    waits as long for a lock.
+    Without a `command_timeout_s` a statement may take as long as the server lets it.
     """
-    connect = partial(
-        asyncpg.connect,
-        dsn_of(url),
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=command_timeout_s,
-        server_settings={
-            "application_name": "tracker",
-            "client_encoding": "utf8",
-            "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
-            "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S:.0f}s",
-            "lock_timeout": f"{lock_timeout_s:.0f}s",
-        },
-    )
     return create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connect,
+        async_creator=Connector(dsn_of(url), command_timeout_s=command_timeout_s, lock_timeout_s=lock_timeout_s),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=pool_timeout_s,
+        hide_parameters=True,  # an error that shows them shows carts, in the log
     )
+
+
+def is_pooled(connection: AsyncConnection) -> bool:
+    """Return whether a connection, which is connected, is one to a pooler."""
+    connected = connection.sync_connection
+    return connected is not None and isinstance(connected.connection.driver_connection, PooledConnection)

@@ -25,8 +25,8 @@ class Failure(enum.Enum):
     """A row that PostgreSQL will never take."""
 
 
-_BAD_DATA: Final = ("22", "23", "54000")
-"""Data exceptions, broken constraints, and a key too long for its index."""
+_BAD_DATA: Final = ("22", "23", "54000", "P0001")
+"""Data exceptions, broken constraints, a key too long for its index, and what a trigger raises."""
 
 _BROKEN: Final = ("42", "28", "3D000", "3F000")
 """Syntax and access rules, authentication, no such database, no such schema."""

@@ -43,6 +43,6 @@ class RequestDatabase:
             if failure is Failure.BAD_DATA:
                 raise
             if failure is Failure.BROKEN:
-                logger.error("PostgreSQL refuses a request: %s", shown(error))  # noqa: TRY400  # the trace says nothing
+                logger.error("PostgreSQL refuses a request", extra={"error": shown(error)})  # noqa: TRY400  # the trace says nothing
             msg = "the database does not answer in time"
             raise DatabaseUnavailableError(msg) from error

@@ -1,6 +1,7 @@
 """The schema's version: bring it up to date with Alembic, or refuse to work on another one."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -18,6 +19,8 @@ from tracker.errors import ConfigurationError, StaleSchemaError
 _PACKAGE: Final = Path(__file__).parent.parent
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 def alembic_config(url: str) -> Config:
@@ -45,6 +48,9 @@ def upgrade_schema(url: str) -> None:
     except (OSError, SQLAlchemyError) as error:
         msg = f"the migration of {display_of(url)} failed and changed nothing: {_first_line(error)}"
         raise ConfigurationError(msg) from error
+    head = ScriptDirectory.from_config(config).get_current_head()
+    if found != head:
+        logger.info("the schema is upgraded", extra={"before": found, "now": head})
 
 
 def check_schema(url: str) -> None:

@@ -167,7 +167,7 @@ def _decoded(content: bytes, model: type[T]) -> T:
 def _refusal(content: bytes) -> CodeRefusedError | ProviderUnavailableError:
     error = _decoded(content, _Refusal).error
     if error in _OUR_FAULT:
-        logger.error("the identity provider refuses Tracker's own part of a login: %s", error)
+        logger.error("the identity provider refuses Tracker's own part of a login", extra={"error": error})
         return ProviderUnavailableError(f"the identity provider refuses Tracker itself: {error}")
     return CodeRefusedError("the identity provider does not take this login any more")
 

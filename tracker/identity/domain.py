@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from tracker.errors import ForbiddenError, InvalidInputError
+from tracker.origins import SAFE_METHODS, Origins
 
 MAX_SUBJECT_CHARS: Final = 255
 """Of what the provider calls a customer (OpenID Connect Core, section 2)."""
@@ -17,10 +18,15 @@ Subject = Annotated[
 
 MAX_RETURN_ADDRESS_CHARS: Final = 1024
 
-_RETURN_ADDRESS: Final = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?\Z")
+RETURN_ADDRESS_RULE: Final = (
+    "must be a path on this site: one slash at the start, then visible ASCII without a backslash,"
+    f" at most {MAX_RETURN_ADDRESS_CHARS} characters"
+)
+
+RETURN_ADDRESS_PATTERN: Final = r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?"
 """Visible ASCII without a backslash, which browsers read as a slash; a second slash would begin a host."""
 
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_RETURN_ADDRESS: Final = re.compile(RETURN_ADDRESS_PATTERN)
 
 
 class Customer(Struct, frozen=True):
@@ -59,21 +65,19 @@ def check_return_address(address: str) -> str:
 
     Raises InvalidInputError if that could lead a browser to another site.
     """
-    if len(address) > MAX_RETURN_ADDRESS_CHARS or not _RETURN_ADDRESS.match(address):
-        rule = (
-            "must be a path on this site: one slash at the start, then visible ASCII without a backslash,"
-            f" at most {MAX_RETURN_ADDRESS_CHARS} characters"
-        )
-        raise InvalidInputError("return_to", rule)
+    if len(address) > MAX_RETURN_ADDRESS_CHARS or not _RETURN_ADDRESS.fullmatch(address):
+        raise InvalidInputError("return_to", RETURN_ADDRESS_RULE)
     return address
 
 
-def check_same_site(caller: Caller) -> None:
-    """Raise ForbiddenError if another site's page may have made the browser send a request that changes something.
+def check_same_site(caller: Caller, listed: Origins | None = None) -> None:
+    """Raise ForbiddenError if a page of no `listed` origin, nor of ours, may have made a browser change something.
 
     A browser adds the session cookie by itself; who sent a bearer token has it, so that needs no such proof.
     """
-    if caller.method in _SAFE_METHODS:
+    if caller.method in SAFE_METHODS:
+        return
+    if listed is not None and caller.sent_origins and listed.issuperset(caller.sent_origins):
         return
     if any(site != "same-origin" for site in caller.fetch_sites):
         raise ForbiddenError("the request comes from another site's page: Sec-Fetch-Site must be same-origin")

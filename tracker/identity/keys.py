@@ -111,7 +111,7 @@ class Kept(Generic[T]):
         try:
             value = await self._fetch()
         except ProviderUnavailableError as error:
-            logger.warning("%s", error)
+            logger.warning("the identity provider has not said what it is asked for", extra={"reason": str(error)})
             self._failure = error
             self._failures += 1
             longest_s = min(INTERVAL_CAP_S, INTERVAL_S * 2 ** min(self._failures, 10))

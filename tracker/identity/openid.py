@@ -43,6 +43,7 @@ class OpenID:
             raise ConfigurationError("TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE are not set")
         self._issuer = settings.oidc_issuer
         self._audience = settings.oidc_audience
+        self._listed = settings.allowed_origins
         self._clock = clock
         self._client = ProviderClient(
             self._issuer, waits, client_id=settings.oidc_client_id, client_secret=settings.oidc_client_secret
@@ -62,7 +63,7 @@ class OpenID:
         session = None if self._browsers is None else self._browsers.session_of(caller)
         if session is None:
             raise UnauthenticatedError("log in at /login or send a bearer token")
-        check_same_site(caller)
+        check_same_site(caller, self._listed)
         return Customer(session.subject)
 
     async def begin_login(self, caller: Caller, return_to: str) -> Redirection:
@@ -120,7 +121,7 @@ class OpenID:
 
     def log_out(self, caller: Caller, return_to: str) -> str:
         """Return where the browser goes next; see `Identity`."""
-        check_same_site(caller)
+        check_same_site(caller, self._listed)
         return check_return_address(return_to)
 
     async def close(self) -> None:

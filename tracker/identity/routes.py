@@ -6,7 +6,8 @@ from litestar import get, post
 from litestar.datastructures import Cookie as SetCookie
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, QueryParameter, SkipValidation
+from litestar.openapi.spec import OpenAPIType
+from litestar.params import QueryParameter, SkipValidation
 from litestar.response import Redirect
 from msgspec import Struct
 
@@ -14,8 +15,9 @@ from tracker.carts.cookie import drop_cookie_header
 from tracker.http import AnyRequest, problem_spec
 from tracker.identity.cookie import Cookie
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer, NotStored
-from tracker.identity.domain import Caller, Customer
+from tracker.identity.domain import MAX_RETURN_ADDRESS_CHARS, RETURN_ADDRESS_PATTERN, Caller, Customer
 from tracker.identity.service import Callback, Identity
+from tracker.parameters import text_parameter
 
 _LOGIN_ERRORS: Final = {
     400: problem_spec("The login cannot be begun or ended like this; the answer says why"),
@@ -25,7 +27,13 @@ _LOGIN_ERRORS: Final = {
 
 _SETS_COOKIES = ResponseHeader(name="Set-Cookie", description="The login's and session's", documentation_only=True)
 
-_RETURN_TO = QueryParameter(description="Path on this site to go to afterwards")
+_RETURN_TO = text_parameter(
+    "Path on this site to go to afterwards.",
+    type=OpenAPIType.STRING,
+    pattern=f"^{RETURN_ADDRESS_PATTERN}$",
+    max_length=MAX_RETURN_ADDRESS_CHARS,
+    examples=["/cart"],
+)
 Identities = NamedDependency[SkipValidation[Identity]]
 
 
@@ -83,11 +91,12 @@ async def log_in(request: AnyRequest, identity: Identities, return_to: Annotated
 async def come_back(
     request: AnyRequest,
     identity: Identities,
-    login_state: Annotated[str | None, QueryParameter(name="state")] = None,  # Litestar means the app's by `state`
-    code: FromQuery[str | None] = None,
-    iss: FromQuery[str | None] = None,
-    error: FromQuery[str | None] = None,
-    error_description: FromQuery[str | None] = None,
+    # Litestar means the app's by `state`.
+    login_state: Annotated[str | None, QueryParameter(name="state", description="As /login has sent it.")] = None,
+    code: Annotated[str | None, QueryParameter(description="What the provider gives the customer's token for.")] = None,
+    iss: Annotated[str | None, QueryParameter(description="The provider (RFC 9207).")] = None,
+    error: Annotated[str | None, QueryParameter(description="Why the provider did not log the customer in.")] = None,
+    error_description: Annotated[str | None, QueryParameter(description="The same in words.")] = None,
 ) -> Redirect:
     """Open a session for the browser that comes back from the identity provider."""
     caller = caller_of(request)

@@ -21,6 +21,8 @@ from pgqueuer.domain.types import Channel
 from pgqueuer.ports.driver import Driver, NotifyCallback
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tracker import tracing
+
 NAMES: Final = DBSettings(
     prefix="",
     db_schema=None,
@@ -43,17 +45,27 @@ def queries_on(driver: Driver) -> Queries:
 
 
 async def enqueue(
-    connection: AsyncConnection, name: str, payloads: Sequence[bytes], *, delay_s: float = 0, first: bool = False
+    connection: AsyncConnection,
+    name: str,
+    payloads: Sequence[bytes],
+    *,
+    delay_s: float = 0,
+    first: bool = False,
+    headers: Sequence[dict[str, str]] | None = None,
 ) -> None:
     """Put a job for each of `payloads` into the queue of the handler `name`, in the caller's transaction.
 
-    They are due `delay_s` seconds from now; then those that come `first` are taken before all others.
+    They are due `delay_s` seconds from now; then those that come `first` are taken before all others. Their `headers`
+    say which trace each belongs to, that of the caller if there are none.
     """
     if payloads:
         count = len(payloads)
         priorities = [int(first)] * count
         due: list[timedelta | None] = [timedelta(seconds=delay_s)] * count
-        await queries_on(_InTransaction(connection)).enqueue([name] * count, list(payloads), priorities, due)
+        traces = [found or None for found in headers or [tracing.headers()] * count]
+        await queries_on(_InTransaction(connection)).enqueue(
+            [name] * count, list(payloads), priorities, due, headers=traces
+        )
 
 
 class _InTransaction(Driver):

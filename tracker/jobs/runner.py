@@ -23,7 +23,10 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job
 
-from tracker.db.engine import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_S, dsn_of
+from tracker import tracing
+from tracker.db.connection import Connector
+from tracker.db.engine import dsn_of
+from tracker.db.failures import shown
 from tracker.errors import TrackerError
 from tracker.jobs.queue import NAMES, queries_on
 
@@ -64,6 +67,12 @@ _PRUNE: Final = tuple(
 Handler = Callable[[bytes], Awaitable[None]]
 """Does a job, by its payload."""
 
+DONE: Final = "done"
+AGAIN: Final = "again"
+UNEXPECTED: Final = "unexpected"
+RESULTS: Final = (DONE, AGAIN, UNEXPECTED)
+"""How a call of a handler ends: it is done, asks to be called again, or fails as nobody has thought of."""
+
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -90,6 +99,8 @@ class JobRunner:
         self._name = name
         self._handler = handler
         self._concurrency = concurrency
+        self.ended: dict[tuple[str, str], int] = {(name, result): 0 for result in RESULTS}
+        """How many calls ended how, by handler and result."""
         self._cut_off = asyncio.Event()
         self._stopping = asyncio.Event()
         self._manager: QueueManager | None = None
@@ -99,6 +110,7 @@ class JobRunner:
     def start(self) -> None:
         """Begin, on the running event loop."""
         self._task = asyncio.create_task(self._run(), name=f"jobs: {self._name}")
+        logger.info("the jobs run", extra={"job": self._name, "concurrency": self._concurrency})
 
     async def close(self) -> None:
         """Take no more jobs; let those in hand end, or put them back."""
@@ -114,6 +126,7 @@ class JobRunner:
             self._pool.terminate()  # a PostgreSQL that hangs is not waited for
         self._task.cancel()
         await asyncio.wait([self._task], timeout=GOODBYE_TIMEOUT_S)
+        logger.info("the jobs have stopped", extra={"job": self._name})
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -122,19 +135,14 @@ class JobRunner:
             except Exception:
                 if self._stopping.is_set():
                     return
-                logger.exception("the jobs have stopped and are started again")
+                logger.exception("the jobs have stopped and are started again", extra={"job": self._name})
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), BACKOFF_CAP_S)
 
     async def _take_jobs(self) -> None:
         # The pool connects when it is first used, and the driver waits until that succeeds.
         pool = self._pool = asyncpg.create_pool(
-            dsn_of(self._url),
-            min_size=0,
-            max_size=CONNECTIONS,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=STATEMENT_TIMEOUT_S,
-            server_settings={"application_name": "tracker jobs"},
+            connect=Connector(dsn_of(self._url), application_name="tracker jobs"), min_size=0, max_size=CONNECTIONS
         )
         async with pool:
             manager = self._manager = QueueManager(
@@ -158,15 +166,22 @@ class JobRunner:
 
     async def _do(self, job: Job) -> None:
         try:
-            await self._call(job.payload or b"")
+            with tracing.job(self._name, job.headers):
+                await self._call(job.payload or b"")
         except TryAgainError as error:
+            self.ended[self._name, AGAIN] += 1
             raise RetryRequested(timedelta(seconds=error.delay_s), str(error)) from None
         except asyncio.CancelledError:
             raise RetryRequested(timedelta(0), "the process stops") from None
         except Exception as error:
             # What nobody has thought of is no reason to lose the job, nor to spin.
-            logger.exception("a job failed in a way that nobody has thought of; it is tried again")
+            self.ended[self._name, UNEXPECTED] += 1
+            logger.exception(
+                "a job failed in a way that nobody has thought of; it is tried again", extra={"job": self._name}
+            )
             raise RetryRequested(timedelta(seconds=random.uniform(30, 90)), repr(error)) from error  # noqa: S311  # not a secret
+        else:
+            self.ended[self._name, DONE] += 1
 
     async def _call(self, payload: bytes) -> None:
         """Call the handler; cancel it when it is cut off, and raise CancelledError then."""
@@ -217,12 +232,16 @@ class _PatientDriver(AsyncpgPoolDriver):
         tries = 0
         while True:
             try:
-                return await run()
+                done = await run()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if self._gives_up.is_set():
                     raise
                 if tries % SAY_AGAIN_AFTER == 0:
-                    logger.warning("the jobs wait for PostgreSQL: %s", error)
+                    logger.warning("the jobs wait for PostgreSQL", extra={"tries": tries + 1, "error": shown(error)})
                 tries += 1
                 longest_s = min(BACKOFF_CAP_S, 0.05 * 2 ** min(tries, 10))
                 await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311  # not a secret
+            else:
+                if tries:
+                    logger.warning("the jobs have reached PostgreSQL again", extra={"tries": tries})
+                return done

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from tracker import tracing
 from tracker.errors import TrackerError
 from tracker.reservations.domain import Attempt, ReservationId
 
@@ -72,6 +73,7 @@ class ReservationClient:
         """Return the id of the reservation; raise RefusedError or UnansweredError."""
         body = {"item": attempt.external_id, "quantity": attempt.quantity}
         headers = {"Idempotency-Key": attempt.key, "Accept": "application/json", "Accept-Encoding": "identity"}
+        headers |= tracing.headers()
         try:
             # httpx's own time-out is for each read; one byte a minute would never end.
             async with (

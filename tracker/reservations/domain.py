@@ -2,6 +2,7 @@
 
 import enum
 import random
+from dataclasses import dataclass
 from typing import Annotated, Final, NewType
 
 from msgspec import Meta, Struct
@@ -57,6 +58,19 @@ class Attempt(Struct, frozen=True):
     quantity: int
     number: int
     """Which attempt this is, from 1 on."""
+
+
+@dataclass(slots=True)
+class ReservationCounts:
+    """What has become of the attempts of this process."""
+
+    granted: int = 0
+    refused: int = 0
+    """For good, by the service."""
+    given_up: int = 0
+    """Asked for as often as they may be."""
+    retried: int = 0
+    """To be asked for again."""
 
 
 def backoff_s(attempt: int, retry_after_s: float) -> float:

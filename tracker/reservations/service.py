@@ -12,13 +12,16 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tracker import tracing
+from tracker.db.failures import shown
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.queue import enqueue
 from tracker.jobs.runner import TryAgainError
 from tracker.reservations import store
 from tracker.reservations.client import RefusedError, ReservationClient, UnansweredError
-from tracker.reservations.domain import Attempt, ReservationKey, backoff_s
+from tracker.reservations.domain import Attempt, ReservationCounts, ReservationKey, backoff_s
 from tracker.reservations.store import Wanted
+from tracker.tracing import Kind
 
 JOB: Final = "reserve"
 """Name of the handler."""
@@ -33,7 +36,8 @@ REVIVE_AT_ONCE: Final = 1000
 async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
     """Have what is wanted reserved, in the transaction of the flush that says so."""
     keys = await store.want(connection, wanted)
-    await enqueue(connection, JOB, [key.encode() for key in keys])
+    headers = [tracing.headers_of(item) for item in keys.values()]
+    await enqueue(connection, JOB, [key.encode() for key in keys], headers=headers)
 
 
 async def move(connection: AsyncConnection, source: str, target: str, wanted: Sequence[Wanted]) -> None:
@@ -67,6 +71,12 @@ class Reserver:
         self._client = client
         self._max_attempts = max_attempts
         self._breaker = Breaker()
+        self.counts = ReservationCounts()
+
+    @property
+    def is_waiting_for_service(self) -> bool:
+        """Whether the service looks like it is down, so that it is tried with one call at a time."""
+        return self._breaker.is_open
 
     async def reserve(self, payload: bytes) -> None:
         """Do a job; raise TryAgainError if it must be done again."""
@@ -74,7 +84,7 @@ class Reserver:
         try:
             await self._attempt(ReservationKey(payload.decode()))
         except (OSError, SQLAlchemyError) as error:
-            reason = f"PostgreSQL does not take what became of a reservation: {error}"
+            reason = f"PostgreSQL does not take what became of a reservation: {shown(error)}"
             raise TryAgainError(backoff_s(1, 0), reason) from error
         finally:
             self._breaker.leave()
@@ -87,6 +97,7 @@ class Reserver:
         if attempt.number > self._max_attempts:
             async with self._engine.begin() as connection:
                 await store.give_up(connection, key, "what became of the attempts could never be noted")
+            self.counts.given_up += 1
             return
         try:
             await self._ask(attempt)
@@ -99,10 +110,12 @@ class Reserver:
 
     async def _ask(self, attempt: Attempt) -> None:
         try:
-            reservation_id = await self._client.reserve(attempt)
+            with tracing.span("reservation", Kind.CLIENT, attempt=attempt.number):
+                reservation_id = await self._client.reserve(attempt)
         except RefusedError as error:
             self._breaker.succeeded()
             await self._note_failure(attempt, str(error), final=True)
+            self.counts.refused += 1
         except UnansweredError as error:
             if error.is_down:
                 self._breaker.failed()
@@ -113,12 +126,16 @@ class Reserver:
                     await store.give_back_attempt(connection, attempt.key)
             final = error.was_asked and attempt.number >= self._max_attempts
             await self._note_failure(attempt, str(error), final=final)
-            if not final:
+            if final:
+                self.counts.given_up += 1
+            else:
+                self.counts.retried += 1
                 raise TryAgainError(backoff_s(attempt.number, error.retry_after_s), str(error)) from error
         else:
             self._breaker.succeeded()
             async with self._engine.begin() as connection:
                 await store.grant(connection, attempt.key, reservation_id)
+            self.counts.granted += 1
 
     async def _note_failure(self, attempt: Attempt, reason: str, *, final: bool) -> None:
         async with self._engine.begin() as connection:

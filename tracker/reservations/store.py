@@ -58,7 +58,7 @@ def _want_statement() -> ReturningInsert[Any]:
             "updated_at": func.now(),
         },
         where=reservations.c.quantity != new.quantity,
-    ).returning(reservations.c.key, reservations.c.status)
+    ).returning(reservations.c.key, reservations.c.status, reservations.c.cart_id, reservations.c.external_id)
 
 
 _WANT: Final = _want_statement()
@@ -74,8 +74,8 @@ _OF_KEY: Final = (
 """Of a reservation that is still to be granted."""
 
 
-async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[ReservationKey]:
-    """Note what is wanted, no item twice; return the keys of what must be asked for now."""
+async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> dict[ReservationKey, tuple[str, str]]:
+    """Note what is wanted, no item twice; return the keys of what must be asked for now, each with its item."""
     rows = await connection.execute(
         _WANT,
         {
@@ -84,7 +84,7 @@ async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Re
             "quantity": [quantity for _, _, quantity in wanted],
         },
     )
-    return [ReservationKey(key) for key, status in rows if status == Status.PENDING.value]
+    return {ReservationKey(key): (cart, item) for key, status, cart, item in rows if status == Status.PENDING.value}
 
 
 async def move(connection: AsyncConnection, source: str, target: str) -> None:
@@ -154,6 +154,17 @@ async def with_status(connection: AsyncConnection, status: Status, limit: int) -
         .limit(limit)
     )
     return (await connection.execute(statement)).all()
+
+
+async def count_failed(connection: AsyncConnection, at_most: int) -> int:
+    """Return how many reservations have failed and were not asked for again; nothing is counted any further."""
+    failed = (
+        select(reservations.c.updated_at)
+        .where(reservations.c.status == literal(Status.FAILED.value, literal_execute=True))
+        .limit(at_most)
+    )
+    found: int = (await connection.execute(select(func.count()).select_from(failed.subquery()))).scalar_one()
+    return found
 
 
 async def now(connection: AsyncConnection) -> datetime:

@@ -6,9 +6,10 @@ An object is only ever created, never written over: whoever repeats an upload ch
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -20,7 +21,7 @@ from tracker.settings import Settings
 from tracker.warranties.domain import WarrantyId
 
 TIMEOUT_S: Final = 20
-"""For an object to be taken, and for a page of a list."""
+"""For an object to be taken, or a folder's objects of a job together, and for a page of a list."""
 
 CONNECT_TIMEOUT_S: Final = 5
 
@@ -41,6 +42,23 @@ class ArchiveUnavailableError(UnavailableError):
         super().__init__(f"the archive of the warranties cannot be used: {_reason(error)}")
 
 
+class Object(NamedTuple):
+    """What is archived of a warranty."""
+
+    id: WarrantyId
+    created_at: datetime
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        """Where it is in the archive."""
+        return f"{_folder_of(self.created_at.astimezone(UTC).date())}{self.id}.json"
+
+
+Failures = dict[WarrantyId, ArchiveUnavailableError]
+"""Why objects are not in the archive, or not as safe as they must be."""
+
+
 class Archive:
     """The objects of warranties, `YYYY/MM/DD/<id>.json` by the day (UTC) on which they were created."""
 
@@ -50,17 +68,40 @@ class Archive:
         self._store = _store_at(url)
         self._folder = Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
 
-    async def create(self, warranty_id: WarrantyId, created_at: datetime, body: bytes) -> None:
-        """Create the object of a warranty unless it is there; raise ArchiveUnavailableError if that fails."""
-        path = f"{_folder_of(created_at.astimezone(UTC).date())}{warranty_id}.json"
+    async def create(self, objects: Sequence[Object]) -> Failures:
+        """Create those objects that are not there; return those that failed. All others are safe then."""
+        if self._folder is None:
+            failures = await asyncio.gather(*map(self._upload, objects))
+            return {one.id: failure for one, failure in zip(objects, failures, strict=True) if failure is not None}
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await asyncio.to_thread(self._write, self._folder, objects)
+        except OSError as error:
+            return {one.id: ArchiveUnavailableError(error) for one in objects}
+
+    async def _upload(self, one: Object) -> ArchiveUnavailableError | None:
         try:
             async with self._calls, asyncio.timeout(TIMEOUT_S):
                 with contextlib.suppress(AlreadyExistsError):
-                    await obstore.put_async(self._store, path, body, mode="create")
-                if self._folder is not None:
-                    await asyncio.to_thread(_sync, self._folder, path)
+                    await obstore.put_async(self._store, one.path, one.body, mode="create")
         except (BaseError, OSError) as error:
-            raise ArchiveUnavailableError(error) from error
+            return ArchiveUnavailableError(error)
+        return None
+
+    def _write(self, folder: Path, objects: Sequence[Object]) -> Failures:
+        """Write objects to a folder; raise OSError if they, or others that are there already, cannot be synced.
+
+        All in one thread: with a call and a sync for each of 64 objects, one costs 560 µs of CPU time instead of 200.
+        """
+        failures: Failures = {}
+        for one in objects:
+            try:
+                with contextlib.suppress(AlreadyExistsError):
+                    obstore.put(self._store, one.path, one.body, mode="create")
+            except (BaseError, OSError) as error:
+                failures[one.id] = ArchiveUnavailableError(error)
+        _sync(folder, [one.path for one in objects if one.id not in failures])
+        return failures
 
     async def ids_of(self, day: date) -> set[str]:
         """Return the ids of the warranties of a day that have an object; raise ArchiveUnavailableError.
@@ -109,13 +150,15 @@ def _store_at(url: str) -> ObjectStore:
     )
 
 
-def _sync(root: Path, path: str) -> None:
-    """Sync a file, and the folders that lead to it; the library does not, and the job ends for good.
+def _sync(root: Path, paths: Iterable[str]) -> None:
+    """Sync files, and the folders that lead to them; the library does not, and the job ends for good.
 
     Raises OSError.
     """
-    file = root / path
-    for one in (file, *list(file.parents)[: path.count("/") + 1]):
+    files = [root / path for path in paths]
+    days = {file.parent for file in files}
+    folders = {folder for day in days for folder in (day, *day.parents) if folder.is_relative_to(root)}
+    for one in (*files, *sorted(folders, reverse=True)):
         descriptor = os.open(one, os.O_RDONLY)
         try:
             os.fsync(descriptor)

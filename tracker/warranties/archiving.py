@@ -3,22 +3,23 @@
 It carries ids alone; what is archived stands in the warranties, which never change.
 """
 
-import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tracker import tracing
 from tracker.db.failures import shown
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.queue import enqueue
 from tracker.jobs.runner import TryAgainError
 from tracker.warranties import store
-from tracker.warranties.archive import Archive, ArchiveUnavailableError
+from tracker.warranties.archive import Archive, ArchiveUnavailableError, Failures, Object
 from tracker.warranties.domain import Warranty, WarrantyId, parse_warranty_id
 from tracker.warranties.dto import archived
 
@@ -40,10 +41,34 @@ AGAIN_S: Final = 10.0
 logger = logging.getLogger(__name__)
 
 
-async def archive_later(connection: AsyncConnection, ids: Sequence[WarrantyId], *, delay_s: float = 0) -> None:
-    """Have warranties archived by jobs, due in `delay_s` seconds, which are written in the caller's transaction."""
-    payloads = [",".join(ids[start : start + MAX_IDS]).encode() for start in range(0, len(ids), MAX_IDS)]
-    await enqueue(connection, JOB, payloads, delay_s=delay_s)
+async def archive_later(
+    connection: AsyncConnection,
+    ids: Sequence[WarrantyId],
+    *,
+    delay_s: float = 0,
+    traces: Mapping[WarrantyId, dict[str, str]] | None = None,
+) -> None:
+    """Have warranties archived by jobs, due in `delay_s` seconds, which are written in the caller's transaction.
+
+    Those with `traces` of their own, which are few, have jobs of their own.
+    """
+    traces = traces or {}
+    traced = [one for one in ids if one in traces]
+    others = [one for one in ids if one not in traces]
+    shared = [",".join(others[start : start + MAX_IDS]).encode() for start in range(0, len(others), MAX_IDS)]
+    headers = [*(traces[one] for one in traced), *[tracing.headers()] * len(shared)]
+    await enqueue(connection, JOB, [*(one.encode() for one in traced), *shared], delay_s=delay_s, headers=headers)
+
+
+@dataclass(slots=True)
+class ArchiveCounts:
+    """What the jobs of a process have done."""
+
+    archived: int = 0
+    """Warranties that have an object now."""
+
+    failed: int = 0
+    """Tries of one that has none yet."""
 
 
 class Archiver:
@@ -53,6 +78,12 @@ class Archiver:
         self._engine = engine
         self._archive = archive
         self._breaker = Breaker()
+        self.counts = ArchiveCounts()
+
+    @property
+    def is_waiting_for_archive(self) -> bool:
+        """Whether the archive looks like it is down, so that it is tried with one call at a time."""
+        return self._breaker.is_open
 
     async def archive(self, payload: bytes) -> None:
         """Do a job; raise TryAgainError if it must be done again.
@@ -66,14 +97,19 @@ class Archiver:
                 found = await store.find(connection, list(filter(None, map(parse_warranty_id, _texts_of(payload)))))
             if not found:
                 return
-            failed = await create_all(self._archive, found)
+            with tracing.span("archive", tracing.Kind.CLIENT):
+                failed = await create_all(self._archive, found)
             self._breaker.succeeded()
+            self.counts.archived += len(found) - len(failed)
+            self.counts.failed += len(failed)
             if failed:
-                logger.warning("%d of %d warranties wait: %s", len(failed), len(found), next(iter(failed.values())))
+                fields = {"failed": len(failed), "of": len(found), "reason": str(next(iter(failed.values())))}
+                logger.warning("warranties wait for their archive", extra=fields)
                 async with self._engine.begin() as connection:
                     await archive_later(connection, list(failed), delay_s=_pause_s())
         except ArchiveUnavailableError as error:
             self._breaker.failed()
+            self.counts.failed += 1
             raise _again(str(error)) from error
         except (OSError, SQLAlchemyError) as error:
             raise _again(f"PostgreSQL does not answer: {shown(error)}") from error
@@ -86,27 +122,16 @@ def _texts_of(payload: bytes) -> list[str]:
     return payload.decode(errors="replace").split(",")
 
 
-async def create_all(archive: Archive, found: Sequence[Warranty]) -> dict[WarrantyId, ArchiveUnavailableError]:
+async def create_all(archive: Archive, found: Sequence[Warranty]) -> Failures:
     """Create the objects of these warranties, of which there is at least one; return those that failed.
 
     One goes ahead alone, and raises ArchiveUnavailableError: an archive that is down gets one call of a job, and is
     noticed after one time-out. Which one is left to chance, lest one that never succeeds keep back the others.
     """
-
-    async def create(warranty: Warranty) -> None:
-        await archive.create(warranty.id, warranty.created_at, archived(warranty))
-
-    async def failure_of(warranty: Warranty) -> ArchiveUnavailableError | None:
-        try:
-            await create(warranty)
-        except ArchiveUnavailableError as error:
-            return error
-        return None
-
-    first, *others = random.sample(found, len(found))
-    await create(first)
-    failures = await asyncio.gather(*map(failure_of, others))
-    return {one.id: failure for one, failure in zip(others, failures, strict=True) if failure is not None}
+    first, *others = [Object(one.id, one.created_at, archived(one)) for one in random.sample(found, len(found))]
+    for error in (await archive.create([first])).values():
+        raise error
+    return await archive.create(others) if others else {}
 
 
 async def missing(engine: AsyncEngine, archive: Archive) -> AsyncIterator[tuple[int, list[Warranty]]]:
@@ -135,7 +160,7 @@ async def missing(engine: AsyncEngine, archive: Archive) -> AsyncIterator[tuple[
 
 
 def _again(reason: str) -> TryAgainError:
-    logger.warning("warranties wait for their archive: %s", reason)
+    logger.warning("warranties wait for their archive", extra={"reason": reason})
     return TryAgainError(_pause_s(), reason)
 
 

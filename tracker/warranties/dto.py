@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from tracker.texts import NO_NUL_PATTERN
 from tracker.warranties.domain import (
     COST_RULE,
     MAX_COST_CENTS,
@@ -36,7 +37,7 @@ class WarrantyIn(Struct):
         str,
         Meta(
             description=f"must be a string of 1 to {MAX_TEXT_BYTES} bytes of UTF-8",
-            extra_json_schema={"minLength": 1, "maxLength": MAX_TEXT_BYTES},
+            extra_json_schema={"minLength": 1, "maxLength": MAX_TEXT_BYTES, "pattern": NO_NUL_PATTERN},
             examples=["furniture"],
         ),
     ]
@@ -44,7 +45,7 @@ class WarrantyIn(Struct):
         str,
         Meta(
             description=f"must be a string of 1 to {MAX_TEXT_BYTES} bytes of UTF-8",
-            extra_json_schema={"minLength": 1, "maxLength": MAX_TEXT_BYTES},
+            extra_json_schema={"minLength": 1, "maxLength": MAX_TEXT_BYTES, "pattern": NO_NUL_PATTERN},
             examples=["986kjeo8fy9qhu"],
         ),
     ]
@@ -53,8 +54,13 @@ class WarrantyIn(Struct):
         msgspec.Raw,
         Meta(
             description=COST_RULE,
-            # Without `multipleOf`: who checks it with floats finds that 19.99 is no multiple of 0.01.
-            extra_json_schema={"type": "number", "minimum": 0, "maximum": MAX_COST_CENTS / CENTS_PER_UNIT},
+            # No rule of JSON Schema is safe in floats: who checks this one with them finds 19.99 no multiple.
+            extra_json_schema={
+                "type": "number",
+                "minimum": 0,
+                "maximum": MAX_COST_CENTS / CENTS_PER_UNIT,
+                "multipleOf": 1 / CENTS_PER_UNIT,
+            },
             examples=[150.0],
         ),
     ]
@@ -62,7 +68,7 @@ class WarrantyIn(Struct):
         str,
         Meta(
             description=f"must be a string of 1 to {MAX_TITLE_BYTES} bytes of UTF-8",
-            extra_json_schema={"minLength": 1, "maxLength": MAX_TITLE_BYTES},
+            extra_json_schema={"minLength": 1, "maxLength": MAX_TITLE_BYTES, "pattern": NO_NUL_PATTERN},
             examples=["Amy's Sectional Sofa"],
         ),
     ]

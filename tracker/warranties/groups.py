@@ -8,6 +8,8 @@ for ever; here somebody waits for the result, so a failure is theirs to know.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from functools import partial
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -46,20 +48,27 @@ class Groups(Generic[Wish, Result]):
         self._last_size = 1
         self._task: asyncio.Task[None] | None = None
 
-    async def fulfill(self, wish: Wish, size: int) -> Result:
-        """Return the result for a wish of `size` bytes once it is committed; raise what kept it from that."""
+    def fulfill(self, wish: Wish, size: int) -> asyncio.Future[Result]:
+        """Return what has the result for a wish of `size` bytes once it is committed, or what kept it from that.
+
+        Raises BufferFullError.
+        """
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise BufferFullError("too many requests wait for the database")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting[future] = wish
         self._waiting_bytes += size
+        future.add_done_callback(partial(self._forget, size))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="groups")
-        try:
-            return await future
-        finally:
-            self._waiting_bytes -= size
-            self._waiting.pop(future, None)  # who has given up is not waited for by anybody
+            # In a context of its own: neither trace nor request id of who comes first are the group's.
+            self._task = asyncio.create_task(self._run(), name="groups", context=Context())
+        return future
+
+    def _forget(self, size: int, future: asyncio.Future[Result]) -> None:
+        self._waiting_bytes -= size
+        self._waiting.pop(future, None)  # who has given up is not waited for by anybody
+        if not future.cancelled():
+            future.exception()  # whoever asked may have gone: no news for the log then
 
     async def close(self) -> None:
         """Let the group in hand end, but do not wait long."""

@@ -19,7 +19,7 @@ from tracker.http import BODY_PROBLEMS, AnyRequest, CutOff, problem_spec
 from tracker.idempotency import IdempotencyKey, check_key, describe_key
 from tracker.parameters import check_parameters, limit_of, limit_parameter, text_parameter
 from tracker.strict_json import JSONOperation, StrictJSON
-from tracker.texts import check_text
+from tracker.texts import NO_NUL_PATTERN, check_text
 from tracker.warranties.domain import MAX_TEXT_BYTES, Selection, Warranty, check_store, parse_warranty_id
 from tracker.warranties.dto import WarrantyIn, WarrantyOut, sale_of, shown
 from tracker.warranties.service import Warranties
@@ -54,6 +54,7 @@ class CreateOperation(JSONOperation):
     responses={
         **BODY_PROBLEMS,
         **_UNAVAILABLE,
+        403: problem_spec("A browser sent it, for a page whose origin is not listed"),
         422: problem_spec("The Idempotency-Key was used for another warranty of this store"),
     },
     operation_class=CreateOperation,
@@ -73,7 +74,11 @@ async def create_warranty(
 
 def _text(description: str) -> object:
     return text_parameter(
-        f"{description}; {_TOGETHER}.", type=OpenAPIType.STRING, min_length=1, max_length=MAX_TEXT_BYTES
+        f"{description}; {_TOGETHER}.",
+        type=OpenAPIType.STRING,
+        min_length=1,
+        max_length=MAX_TEXT_BYTES,
+        pattern=NO_NUL_PATTERN,
     )
 
 

@@ -3,6 +3,7 @@
 The job that archives warranties is written in their transaction; nobody waits for the archive.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -10,6 +11,7 @@ from typing import Final, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tracker import tracing
 from tracker.clock import Stamper, stamp_time, stamp_us
 from tracker.db.failures import shown
 from tracker.db.requests import REQUEST_TIMEOUT_S, RequestDatabase
@@ -52,6 +54,8 @@ class _New(NamedTuple):
     key: tuple[str, str] | None
     """Store and idempotency key."""
     stamp: int
+    trace: dict[str, str]
+    """The headers that name the trace of its request; empty without one."""
 
 
 Known = dict[tuple[str, str], Warranty]
@@ -61,7 +65,7 @@ Known = dict[tuple[str, str], Warranty]
 class Warranties:
     """The warranties, for requests.
 
-    Its methods raise DatabaseUnavailableError when PostgreSQL does not answer in time.
+    Its methods, and what they return, raise DatabaseUnavailableError when PostgreSQL does not answer in time.
     """
 
     def __init__(
@@ -82,25 +86,19 @@ class Warranties:
         self._keep_stamp = keep_stamp
         self._rates = rates
         self._lists = 0
+        self.created = 0
+        """Warranties that were created, repeats left out."""
         self._groups: Groups[_New, Warranty] = Groups(self._commit)
 
-    async def create(self, sale: Sale) -> Warranty:
-        """Create the warranty for a sale, and return it once it is committed; the same for the same idempotency key.
+    def create(self, sale: Sale) -> asyncio.Future[Warranty]:
+        """Create the warranty for a sale, and return what has it once it is committed; the same for the same key.
 
-        Raises InvalidInputError, KeyReusedError, BufferFullError.
+        Raises InvalidInputError, BufferFullError; the future may also raise KeyReusedError.
         """
         check_sale(sale)
-        try:
-            async with self._waits.within(REQUEST_TIMEOUT_S):
-                return await self._groups.fulfill(self._made(sale), WISH_BYTES + len(sale.item_title))
-        except TimeoutError as error:
-            msg = (
-                "the database has not confirmed the warranty in time; the same Idempotency-Key never makes a second one"
-            )
-            raise DatabaseUnavailableError(msg) from error
-        except SQLAlchemyError as error:
-            logger.error("PostgreSQL refuses a warranty: %s", shown(error))  # noqa: TRY400  # the trace says nothing
-            raise InvalidInputError("", "holds a value that the database refuses") from error
+        created = self._groups.fulfill(self._made(sale), WISH_BYTES + len(sale.item_title))
+        self._waits.limit(created, REQUEST_TIMEOUT_S, _late)
+        return created
 
     async def find(self, warranty_id: str) -> Warranty:
         """Return a warranty; raise NotFoundError if there is none of this id."""
@@ -168,18 +166,31 @@ class Warranties:
             created_at=stamp_time(stamp),
         )
         key = None if sale.idempotency_key is None else (sale.store_uuid, sale.idempotency_key)
-        return _New(warranty, key, stamp)
+        return _New(warranty, key, stamp, tracing.headers())
 
     async def _commit(self, group: Sequence[_New]) -> list[Warranty | Exception]:
         """Create the warranties of a group in one transaction, but for those whose key was used before."""
         self._keep_stamp()
-        async with self._writing.transaction() as connection:
-            known = await _of_keys(connection, group)
-            new = list(_first_of_keys(group, known))
-            created = await _create(connection, new) if new else set()
-            if late := [one for one in group if one.warranty.id not in created and one.key not in known]:
-                known |= await _of_keys(connection, late)  # its key came twice at once
+        try:
+            async with self._writing.transaction() as connection:
+                known = await _of_keys(connection, group)
+                new = list(_first_of_keys(group, known))
+                created = await _create(connection, new) if new else set()
+                if late := [one for one in group if one.warranty.id not in created and one.key not in known]:
+                    known |= await _of_keys(connection, late)  # its key came twice at once
+        except SQLAlchemyError as error:
+            if len(group) > 1:
+                raise  # until it is alone
+            logger.error("PostgreSQL refuses a warranty", extra={"error": shown(error)})  # noqa: TRY400  # the trace says nothing
+            return [InvalidInputError("", "holds a value that the database refuses")]
+        self.created += len(created)
         return [one.warranty if one.warranty.id in created else _repeated(one, known) for one in group]
+
+
+def _late() -> DatabaseUnavailableError:
+    return DatabaseUnavailableError(
+        "the database has not confirmed the warranty in time; the same Idempotency-Key never makes a second one"
+    )
 
 
 async def _of_keys(connection: AsyncConnection, group: Sequence[_New]) -> Known:
@@ -204,7 +215,8 @@ async def _create(connection: AsyncConnection, new: Sequence[_New]) -> set[Warra
     created = await store.create(connection, [(one.warranty, one.key and one.key[1]) for one in new])
     if told := _items_of(one for one in new if one.warranty.id in created):
         await store.write_items(connection, told)
-    await archive_later(connection, sorted(created))
+    traces = {one.warranty.id: one.trace for one in new if one.trace}
+    await archive_later(connection, sorted(created), traces=traces)
     return created
 
 
@@ -212,7 +224,7 @@ def _items_of(new: Iterable[_New]) -> store.Items:
     """Return the items as the latest of these warranties tell them; they come in the order of their stamps."""
     return {
         (warranty.item_type, warranty.item_sku): (warranty.item_title, warranty.item_cost, stamp)
-        for warranty, _, stamp in new
+        for warranty, _, stamp, _ in new
     }
 
 

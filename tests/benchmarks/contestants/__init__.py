@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tests.benchmarks.requests import ITEM_KNOWN, ITEM_NEW, ITEMS_KNOWN, ITEMS_NEW, Shape
+from tests.benchmarks.requests import ITEM_KNOWN, ITEM_NEW, ITEM_PAGE, ITEMS_KNOWN, ITEMS_NEW, PAGE_ORIGIN, Shape
 
 _FOLDER: Final = "tests.benchmarks.contestants"
 
@@ -50,6 +50,11 @@ def uvicorn(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "uvicorn", f"{_FOLDER}.{module}:app", *where, *options)
 
 
+def script(module: str) -> tuple[str, ...]:
+    """Return the command that runs a module of this folder that serves by itself."""
+    return (sys.executable, "-m", f"{_FOLDER}.{module}", "{port}")
+
+
 def _gunicorn(module: str) -> tuple[str, ...]:
     options = ("--workers", "1", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "5")
     return (sys.executable, "-m", "gunicorn", *options, "--bind", "127.0.0.1:{port}", f"{_FOLDER}.{module}:app")
@@ -75,6 +80,24 @@ LIMIT: Final = Contestant("limit", "bare ASGI app: the limit", (uvicorn("limit")
 LITESTAR: Final = Contestant("litestar-dto", "Litestar DTO route, idle", (uvicorn("litestar_dto"),), stores=False)
 MEMORY: Final = _tracker("memory")
 JOURNAL: Final = _tracker("journal")
+OPEN: Final = Contestant(
+    "tracker-open", "Tracker, journal", JOURNAL.commands, shapes=(ITEM_PAGE,), env=JOURNAL.env, is_tracker=True
+)
+GUARDED: Final = Contestant(
+    "tracker-guarded",
+    "Tracker, journal, guarded",
+    JOURNAL.commands,
+    shapes=(ITEM_PAGE,),
+    env=(
+        *JOURNAL.env,
+        # Never reached, but counted: by the one address of the load, and by each of its 2,000 carts.
+        ("TRACKER_RATE_PER_ADDRESS", "100000"),
+        ("TRACKER_RATE_PER_CART", "1000"),
+        ("TRACKER_ALLOWED_ORIGINS", PAGE_ORIGIN),
+        ("TRACKER_ALLOWED_HOSTS", "127.0.0.1"),
+    ),
+    is_tracker=True,
+)
 FSYNC: Final = _tracker("fsync")
 COMMIT: Final = _tracker("commit")
 TWO_WORKERS: Final = Contestant(
@@ -84,6 +107,13 @@ TWO_WORKERS: Final = Contestant(
     env=JOURNAL.env,
     is_tracker=True,
     two_cores=True,
+)
+NO_METRICS: Final = Contestant(
+    "tracker-no-metrics",
+    "Tracker, journal, no metrics",
+    JOURNAL.commands,
+    env=(*JOURNAL.env, ("TRACKER_METRICS", "off")),
+    is_tracker=True,
 )
 FASTAPI: Final = Contestant(
     "fastapi", "FastAPI + SQLAlchemy", (uvicorn("fastapi_upsert"),), modules=("fastapi", "pydantic")
@@ -103,4 +133,18 @@ CELERY: Final = Contestant(
     needs_redis=True,
 )
 
-CONTESTANTS: Final = (LIMIT, LITESTAR, MEMORY, JOURNAL, FSYNC, COMMIT, TWO_WORKERS, FASTAPI, FLASK, CELERY)
+CONTESTANTS: Final = (
+    LIMIT,
+    LITESTAR,
+    MEMORY,
+    JOURNAL,
+    NO_METRICS,
+    OPEN,
+    GUARDED,
+    FSYNC,
+    COMMIT,
+    TWO_WORKERS,
+    FASTAPI,
+    FLASK,
+    CELERY,
+)

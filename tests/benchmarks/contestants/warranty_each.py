@@ -1,13 +1,18 @@
-"""Warranties one transaction each: Tracker's own route, checks and statements, without the groups.
+"""Warranties one transaction each: Tracker's own connection, fast lane, checks and statements, without the groups.
 
 Nothing else is left out, and nothing added: it differs from Tracker in that each request commits by itself, on one of
 `BENCH_POOL` connections, and in that it keeps no stamp for the next start.
 """
 
+import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
+import uvicorn
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -16,10 +21,13 @@ from tracker.background import running_jobs
 from tracker.clock import Stamper, SystemClock
 from tracker.db.engine import create_engine, dispose
 from tracker.db.requests import REQUEST_TIMEOUT_S, RequestDatabase
+from tracker.guard import Guard
 from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES
+from tracker.protocol import Protocol
 from tracker.settings import Switch, load_settings
 from tracker.waits import Waits
 from tracker.warranties.domain import Sale, Warranty, check_sale
+from tracker.warranties.fast_lane import WarrantyLane
 from tracker.warranties.rates import load_rates
 from tracker.warranties.routes import create_warranty
 from tracker.warranties.service import Warranties
@@ -28,9 +36,12 @@ from tracker.warranties.service import Warranties
 class EachByItself(Warranties):
     """Warranties that wait for no others."""
 
-    async def create(self, sale: Sale) -> Warranty:
+    def create(self, sale: Sale) -> asyncio.Future[Warranty]:
         """Create the warranty for a sale in a transaction of its own."""
         check_sale(sale)
+        return asyncio.ensure_future(self._create(sale))
+
+    async def _create(self, sale: Sale) -> Warranty:
         async with self._waits.within(REQUEST_TIMEOUT_S):
             [result] = await self._commit([self._made(sale)])
         if isinstance(result, Exception):
@@ -74,3 +85,17 @@ app = Litestar(
     openapi_config=None,
     logging_config=None,
 )
+
+
+def main() -> None:
+    """Serve on the port that the command line names, with the connection and the lane that Tracker has."""
+    lane = WarrantyLane(lambda: warranties_of(app.state), Guard(None, None))
+    protocol: Any = partial(Protocol, lane=lane)
+    uvicorn.run(
+        app, port=int(sys.argv[1]), http=protocol, loop="uvloop", ws="none", access_log=False, log_level="warning",
+        server_header=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -126,6 +126,21 @@ class FileJournal:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def used_bytes(self) -> int:
+        """How much disk it takes, what an earlier process left included."""
+        return self._bytes + self._leftover_bytes()
+
+    @property
+    def max_bytes(self) -> int:
+        """How much disk it may take."""
+        return self._limits.max_bytes
+
+    @property
+    def items(self) -> int:
+        """How many frames this process has written that are not removed yet, those of committed items included."""
+        return sum(segment.sequence for segment in (*self._sealed, self._active) if segment is not None)
+
+    @property
     def running(self) -> bool:
         """Whether its task is alive."""
         return self._task is not None and not self._task.done()
@@ -264,7 +279,7 @@ class FileJournal:
                 self._refuse(f"the journal cannot be written: {error.strerror or error}")
             return
         if self._refusal is not None:
-            logger.warning("the journal takes items")
+            logger.warning("items are accepted again")
             self._refusal = None
 
     async def _is_disk_low(self) -> bool:
@@ -350,14 +365,14 @@ class FileJournal:
         try:
             await self._in_thread(partial(save_stamp, self._files, self._folder, self._last_stamp(), durably=True))
         except OSError as error:
-            logger.warning("committed segments cannot be removed, it is tried again: %s", error)
+            logger.warning("committed segments cannot be removed, it is tried again", extra={"error": str(error)})
             return
         for segment in done:
             try:
                 with contextlib.suppress(FileNotFoundError):  # somebody has removed it by hand
                     await self._in_thread(self._files.remove, segment.path)
             except OSError as error:
-                logger.warning("a committed segment cannot be removed, it is tried again: %s", error)
+                logger.warning("a committed segment cannot be removed, it is tried again", extra={"error": str(error)})
                 continue
             self._sealed.remove(segment)
             self._bytes -= segment.size
@@ -365,7 +380,7 @@ class FileJournal:
 
     def _refuse(self, reason: str) -> None:
         if self._refusal is None:
-            logger.error("no items are accepted: %s", reason)
+            logger.error("no items are accepted", extra={"reason": reason})
         self._refusal = reason
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:

@@ -14,6 +14,21 @@ class Journal(Protocol):
         ...
 
     @property
+    def used_bytes(self) -> int:
+        """How much disk it takes."""
+        ...
+
+    @property
+    def max_bytes(self) -> int:
+        """How much disk it may take; 0 if none is kept."""
+        ...
+
+    @property
+    def items(self) -> int:
+        """How many frames this process has written that are not removed yet, those of committed items included."""
+        ...
+
+    @property
     def running(self) -> bool:
         """Whether its work in the background goes on."""
         ...
@@ -48,6 +63,7 @@ class NoJournal:
 
     refusal = None
     running = True
+    used_bytes = max_bytes = items = 0
 
     async def start(self) -> None:
         """Do nothing."""

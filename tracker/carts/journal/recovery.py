@@ -67,6 +67,8 @@ class Recovery:
         self.leftover_bytes = self._size_of_leftovers()
         """Of what an earlier process left in our own folder and is not replayed yet."""
         self.damaged_frames = 0
+        self.stored = 0
+        """How many items of dead workers this process has stored."""
 
     @property
     def running(self) -> bool:
@@ -94,7 +96,9 @@ class Recovery:
                 failures = 0
             except Exception as error:  # noqa: BLE001  # whatever it was, it is tried again
                 failures = min(failures + 1, MAX_SLOWER)
-                logger.warning("what a dead worker left is not stored yet: %s: %s", type(error).__name__, error)
+                logger.warning(
+                    "what a dead worker left is not stored yet", extra={"error": f"{type(error).__name__}: {error}"}
+                )
             await asyncio.sleep(ROUND_S * (1 + failures) * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
 
     async def _replay_own(self) -> None:
@@ -119,7 +123,7 @@ class Recovery:
         except FileNotFoundError:  # somebody has removed it by hand
             return True
         except OSError as error:
-            logger.error("a journal cannot be read, it is tried again: %s", error)  # noqa: TRY400  # the trace says nothing
+            logger.error("a journal cannot be read, it is tried again", extra={"error": str(error)})  # noqa: TRY400  # the trace says nothing
             return False
         found = await asyncio.to_thread(scan, data, parsed[1])
         done = await self._replay(found.payloads)
@@ -135,10 +139,12 @@ class Recovery:
             kept = path.with_suffix(".corrupt")
             self.damaged_frames += found.damaged + done.undecodable
             await asyncio.to_thread(self._files.rename, path, kept)
-            logger.error("%d frames of a journal are damaged; kept as %s", found.damaged + done.undecodable, kept)
+            damaged = found.damaged + done.undecodable
+            logger.error("frames of a journal are damaged; it is kept", extra={"frames": damaged, "kept_as": str(kept)})
         await asyncio.to_thread(self._files.sync_folder, folder)
+        self.stored += done.stored
         if done.stored:
-            logger.warning("stored %d items that a dead worker had left in %s", done.stored, path)
+            logger.warning("stored what a dead worker had left", extra={"items": done.stored, "journal": str(path)})
         return True
 
     def _size_of_leftovers(self) -> int:

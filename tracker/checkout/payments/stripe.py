@@ -141,7 +141,8 @@ class StripeProcessor:
                     return _declined(error.code, error.user_message)
                 except stripe.InvalidRequestError as error:
                     # This call has charged nothing; whether one before it has, the intent says.
-                    logger.warning("Stripe does not confirm payment %s: %s", payment_id, error)
+                    fields = {"payment_id": payment_id, **_fields_of(error)}
+                    logger.warning("Stripe does not confirm a payment", extra=fields)
                     return await self._settle(payment_id)
                 return _outcome(_checked(intent))
         except ProcessorUnavailableError:
@@ -201,10 +202,10 @@ async def _in_time() -> AsyncIterator[None]:
     except TimeoutError as error:
         raise ProcessorUnavailableError("the payment processor did not answer in time") from error
     except (stripe.AuthenticationError, stripe.PermissionError) as error:
-        logger.error("Stripe does not accept TRACKER_STRIPE_SECRET_KEY: %s", error)  # noqa: TRY400  # a line says it all
+        logger.error("Stripe does not accept TRACKER_STRIPE_SECRET_KEY", extra=_fields_of(error))  # noqa: TRY400  # a line says it all
         raise ProcessorUnavailableError("payments cannot be taken now") from error
     except (stripe.StripeError, msgspec.ValidationError, RecursionError) as error:
-        logger.warning("Stripe: %s: %s", type(error).__name__, error)
+        logger.warning("Stripe does not answer as it should", extra=_fields_of(error))
         raise ProcessorUnavailableError("the payment processor does not answer as it should") from error
 
 
@@ -235,8 +236,16 @@ def _not_taken(charge: Charge, error: stripe.InvalidRequestError) -> Refused:
     """Return the refusal of a request that asks for what cannot be; only what the customer can mend is told."""
     if str(error.param).startswith("payment_method") or str(error.code).startswith("amount_"):
         return _declined(error.code, error.user_message)
-    logger.error("Stripe does not take the payment of order %s: %s", charge.order_id, error)
+    logger.error("Stripe does not take a payment", extra={"order_id": charge.order_id, **_fields_of(error)})
     return Refused(_NOT_TAKEN)
+
+
+def _fields_of(error: Exception) -> dict[str, object]:
+    """Return what the log may say of an error; Stripe's texts quote keys and payment methods."""
+    if isinstance(error, stripe.StripeError) and not isinstance(error, stripe.APIConnectionError):
+        fields = {"code": error.code, "http_status": error.http_status, "stripe_request_id": error.request_id}
+        return {"error": type(error).__name__, **fields}
+    return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _verify(payload: bytes, signature: str, secret: str) -> None:

@@ -14,6 +14,8 @@ import msgspec
 import stripe
 from msgspec import Struct
 
+from tracker import tracing
+
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -63,7 +65,7 @@ class HTTPClient(stripe.HTTPClient):
         """Return body, status and headers; raise APIConnectionError, which says whether to try again."""
         try:
             async with self._client.stream(
-                method, url, content=post_data, headers={**headers, "Accept-Encoding": "identity"}
+                method, url, content=post_data, headers={**headers, **tracing.headers(), "Accept-Encoding": "identity"}
             ) as answer:
                 body = await _read(answer)
         except httpx.HTTPError as error:

@@ -1,0 +1,111 @@
+"""Which traced request has caused what."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tracker import tracing
+from tracker.carts.causes import MAX_CAUSES, Causes
+from tracker.carts.domain import CartId, Item, ItemKey
+from tracker.tracing.otel import MAX_TRACED_PER_S, OpenTelemetry, _context_of, _sampling
+
+A: ItemKey = (CartId("a"), "1")
+B: ItemKey = (CartId("b"), "1")
+
+
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What flushes are linked to."""
+    found: list[list[str]] = []
+
+    @contextlib.contextmanager
+    def linked(name: str, causes: Sequence[str]) -> Iterator[None]:
+        assert name == "flush"
+        found.append(list(causes))
+        yield
+
+    monkeypatch.setattr(tracing, "linked", linked)
+    return found
+
+
+def test_a_flush_is_linked_to_what_has_put_its_items_and_each_item_belongs_to_the_last(links: list[list[str]]) -> None:
+    causes = Causes()
+    for key, cause in [(A, "one"), (A, "two"), (B, "three")]:
+        causes.note(key, cause)
+    with causes.flushing({A: Item(1)}):
+        causes.note(A, "four")
+        assert tracing.headers_of(A) == {"traceparent": "two"}
+        assert tracing.headers_of(B) == {}
+    with causes.flushing({A: Item(2), B: Item(3)}):
+        assert tracing.headers_of(A) == {"traceparent": "four"}
+    with causes.flushing({A: Item(4)}):
+        assert tracing.headers_of(A) == {}
+    assert [sorted(found) for found in links] == [["one", "two"], ["four", "three"], []]
+
+
+def test_only_so_many_are_remembered_while_nothing_is_flushed(links: list[list[str]]) -> None:
+    causes = Causes()
+    keys = [(CartId("a"), str(number)) for number in range(MAX_CAUSES + 10)]
+    for key in keys:
+        causes.note(key, "one")
+    with causes.flushing(dict.fromkeys(keys, Item(1))):
+        pass
+    causes.note(A, "two")
+    with causes.flushing({A: Item(1)}):
+        pass
+    assert [len(found) for found in links] == [MAX_CAUSES, 1]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "expected"),
+    [
+        ("", "", (True, 0.01)),
+        ("always_on", "0.5", (False, 1.0)),
+        ("parentbased_always_off", "", (True, 0.0)),
+        ("traceidratio", "0.25", (False, 0.25)),
+        ("parentbased_traceidratio", "2", (True, 0.01)),
+        ("parentbased_traceidratio", "some", (True, 0.01)),
+        ("jaeger_remote", "0.5", (True, 0.5)),
+    ],
+)
+def test_the_variables_of_opentelemetry_say_what_is_traced(
+    sampler: str, argument: str, expected: tuple[bool, float]
+) -> None:
+    assert _sampling({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument}) == expected
+
+
+@pytest.mark.parametrize("traceparent", [None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
+def test_only_so_many_requests_are_traced_in_a_second(traceparent: str | None) -> None:
+    tracer = OpenTelemetry({"OTEL_TRACES_SAMPLER": "parentbased_always_on"})
+    started = time.monotonic()
+    traced = sum(tracer.request(traceparent) is not None for _ in range(10 * MAX_TRACED_PER_S))
+    seconds = int(time.monotonic() - started) + 2
+    assert MAX_TRACED_PER_S <= traced <= seconds * MAX_TRACED_PER_S
+    tracer.close()  # nothing has ended, so there is nothing to send
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "00",
+        "00-" + "0" * 32 + "-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-01",
+        "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        "\xff" * 55,
+    ],
+)
+def test_a_traceparent_that_breaks_its_rules_is_passed_over(text: str) -> None:
+    assert _context_of(text) is None
+
+
+@pytest.mark.parametrize("text", ["00-{}-{}-01", "01-{}-{}-01-more"])
+def test_a_traceparent_is_read(text: str) -> None:
+    found = _context_of(text.format("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"))
+    assert found is not None
+    assert found.is_valid
+    assert found.trace_flags.sampled

@@ -1,0 +1,36 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tracker.clock import ManualClock, Stamper, stamp_time
+from tracker.datalife.domain import Amount, parse_age, stamp_at
+from tracker.errors import InvalidInputError
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("1h", 1), ("12h", 12), ("90d", 90 * 24), ("2w", 14 * 24), ("9999w", 9999 * 7 * 24)]
+)
+def test_an_age_is_a_number_of_hours_days_or_weeks(text: str, hours: int) -> None:
+    assert parse_age("age", text) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "90", "d", "0d", "-1d", "1.5d", "90 d", "90D", "90m", "90d ", "09d", "10000d", "1d12h", "\u0663d"]
+)
+def test_what_is_no_age_is_refused_with_the_rule(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="age must be a number of hours, days or weeks, such as 12h, 90d or 2w"):
+        parse_age("age", text)
+
+
+def test_a_stamp_at_a_time_is_the_last_that_any_worker_gives_out_then() -> None:
+    time = datetime(2026, 5, 4, 3, 2, 1, 999_999, tzinfo=UTC)
+    clock = ManualClock(1_777_863_721_999_999)
+    assert stamp_time(stamp_at(time)) == time
+    assert Stamper(clock, 1023).next() == stamp_at(time)
+    clock.set(1_777_863_722_000_000)
+    assert Stamper(clock, 0).next() == stamp_at(time) + 1
+
+
+def test_amounts_add_up_and_name_only_what_there_is() -> None:
+    assert str(Amount()) == "nothing"
+    assert str(Amount(carts=1, items=1) + Amount(items=2, dead_letters=1)) == "1 cart, 3 items, 1 dead letter"

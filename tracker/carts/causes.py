@@ -1,0 +1,41 @@
+"""Which traced requests have caused a flush, and which of them each item in it.
+
+Many requests become one row and many rows one flush, so neither can be a step of one request alone: the flush is
+linked to all that have caused it, and a job that follows from an item belongs to the trace of the item's last request.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from tracker import tracing
+from tracker.carts.domain import Batch, ItemKey
+
+MAX_CAUSES: Final = 128
+"""Noted at a time: as many links as the SDK keeps for a span. What comes later, while PostgreSQL is away, has none."""
+
+
+class Causes:
+    """The traced requests whose items wait."""
+
+    def __init__(self) -> None:
+        self._of: dict[ItemKey, list[str]] = {}
+        self._count = 0
+
+    def note(self, key: ItemKey, traceparent: str) -> None:
+        """Note that a request has put an item."""
+        if self._count < MAX_CAUSES:
+            self._count += 1
+            self._of.setdefault(key, []).append(traceparent)
+
+    @contextlib.contextmanager
+    def flushing(self, batch: Batch) -> Iterator[None]:
+        """Trace the block, which stores `batch`, if a traced request has put any of it."""
+        # Taken out at once: who puts an item while it is being written has caused the next flush.
+        caused = {key: self._of.pop(key) for key in list(self._of) if key in batch}
+        causes = [cause for found in caused.values() for cause in found]
+        self._count -= len(causes)
+        last: dict[tuple[str, str], str] = {key: found[-1] for key, found in caused.items()}
+        with tracing.linked("flush", causes), tracing.causing(last):
+            tracing.note(items=len(batch))
+            yield

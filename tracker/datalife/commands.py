@@ -1,0 +1,202 @@
+"""`tracker prune`, `erase` and `export`."""
+
+import asyncio
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Collection, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tracker.carts.dead_letters import DeadLetter, DeadLetters
+from tracker.carts.domain import CartId, parse_cart_id
+from tracker.carts.journal.files import SystemFiles
+from tracker.carts.journal.folders import worker_folders
+from tracker.carts.journal.stamps import load_stamp
+from tracker.carts.replay import last_stamp
+from tracker.datalife import service
+from tracker.datalife.domain import Amount, Whose, parse_age, stamp_at
+from tracker.datalife.export import Export
+from tracker.db.database import database
+from tracker.db.engine import create_engine, dispose
+from tracker.db.schema import check_schema
+from tracker.errors import InvalidInputError, NotFoundError
+from tracker.settings import load_settings
+
+LOCK_TIMEOUT_S: Final = 2.0
+"""To get a lock that somebody else has, before the transaction is tried again from its beginning."""
+
+_PROGRESS_STEPS: Final = 0x10000
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[tuple[str, Path]]:
+    """Yield the URL of the migrated database, and the data folder."""
+    settings = load_settings(os.environ)
+    with database(settings) as url:
+        check_schema(url)
+        yield url, settings.data_dir
+
+
+@contextlib.asynccontextmanager
+async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(url, lock_timeout_s=LOCK_TIMEOUT_S)
+    try:
+        yield engine
+    finally:
+        await dispose(engine)
+
+
+def _age(_: click.Context, __: click.Parameter, text: str) -> timedelta:
+    try:
+        return parse_age("it", text)
+    except InvalidInputError as error:
+        raise click.BadParameter(f"{error}; got {text!r}") from None
+
+
+@click.command()
+@click.option("--older-than", "age", required=True, callback=_age, metavar="AGE", help="12h, 90d, 2w.")
+@click.option("--dry-run", is_flag=True, help="Only say how much it would be.")
+def prune(age: timedelta, *, dry_run: bool) -> None:
+    """Remove the carts to which nothing has happened for a time, with their items and reservations.
+
+    Purchased carts and orders stay. What is older and waits in a journal that is replayed later does not come back. It
+    may run while Tracker serves.
+    """
+    before = datetime.now(UTC) - age
+    with _database() as (url, _):
+        pruned = asyncio.run(_prune(url, before, dry_run=dry_run))
+    click.echo(f"older than {before:%Y-%m-%dT%H:%M:%SZ}: {pruned} {'would be removed' if dry_run else 'removed'}")
+
+
+async def _prune(url: str, before: datetime, *, dry_run: bool) -> Amount:
+    async with _engine(url) as engine:
+        with _progress() as on_progress:
+            return await service.prune(engine, before, dry_run=dry_run, on_progress=on_progress)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[service.OnProgress]:
+    """Yield what shows how far the carts are looked through, where a terminal is there to show it."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    with click.progressbar(length=_PROGRESS_STEPS, label="carts", file=sys.stderr) as bar:
+
+        def show(upto: CartId | None) -> None:
+            # Their ids are random, so the first digits say how many of all they are.
+            bar.update((_PROGRESS_STEPS if upto is None else int(upto[:4], 16)) - bar.pos)
+
+        yield show
+
+
+def _whose(cart: str | None, customer: str | None) -> Whose:
+    """Return whose data is meant; raise click.UsageError unless exactly one is named."""
+    if (cart is None) == (customer is None):
+        raise click.UsageError("name one of --cart and --customer")
+    if customer is not None:
+        if not customer or not customer.isprintable():
+            raise click.BadParameter("must be printable text", param_hint="--customer")
+        return Whose(customer=customer)
+    cart_id = parse_cart_id(cart)
+    if cart_id is None:
+        raise click.BadParameter(f"must be a UUID; got {cart!r}", param_hint="--cart")
+    return Whose(cart_id=cart_id)
+
+
+_cart_option = click.option("--cart", metavar="ID", help="A cart, with those that were merged into it.")
+_customer_option = click.option("--customer", metavar="SUBJECT", help="A customer, as the tokens name them (sub).")
+
+
+@click.command()
+@_cart_option
+@_customer_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def erase(cart: str | None, customer: str | None, *, yes: bool) -> None:
+    """Erase a cart, or everything that leads to a customer.
+
+    What was sent until now does not come back, also not from a journal that is replayed later or from another machine.
+    Orders stay for the books, but under a random name instead of the customer's. It may be repeated.
+    """
+    whose = _whose(cart, customer)
+    with _database() as (url, data_dir):
+        if not yes:
+            found = asyncio.run(_amount(url, whose))
+            click.confirm(f"{whose}: {found}. Erase that for good?", abort=True, err=True)
+        erased = asyncio.run(_erase(url, whose, data_dir))
+    click.echo(f"{whose}: {erased} erased")
+    for path in sorted(data_dir.glob("workers/*/*.corrupt")):
+        click.echo(f"{path} is a damaged journal that was kept; it may hold items of anybody: remove it", err=True)
+
+
+async def _amount(url: str, whose: Whose) -> Amount:
+    async with _engine(url) as engine:
+        return await service.amount_of(engine, whose)
+
+
+async def _erase(url: str, whose: Whose, data_dir: Path) -> Amount:
+    def forget(cart_ids: Collection[CartId]) -> int:
+        return sum(DeadLetters(folder).forget(cart_ids) for folder in worker_folders(data_dir))
+
+    stamp = max(stamp_at(datetime.now(UTC)), _newest_stamp(data_dir))
+    async with _engine(url) as engine:
+        return await service.erase(engine, whose, stamp=stamp, forget=forget)
+
+
+def _newest_stamp(data_dir: Path) -> int:
+    """Return the greatest stamp of this machine's workers: ahead of the clock if that was turned back."""
+    files = SystemFiles()
+    newest = 0
+    for folder in worker_folders(data_dir):
+        with contextlib.suppress(FileNotFoundError):  # a segment goes once all of it is stored
+            newest = max(newest, last_stamp(files, folder))
+        newest = max(newest, load_stamp(files, folder))
+    return newest
+
+
+@click.command()
+@_cart_option
+@_customer_option
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
+def export(cart: str | None, customer: str | None, file: Path) -> None:
+    """Write all that is stored of a cart or a customer to FILE, as JSON; without FILE to standard output."""
+    whose = _whose(cart, customer)
+    with _database() as (url, data_dir):
+        amount = asyncio.run(_export(url, whose, data_dir, file))
+    if amount == Amount():
+        raise NotFoundError(f"nothing is stored of {whose}")
+    click.echo(f"{whose}: {amount}", err=True)
+
+
+async def _export(url: str, whose: Whose, data_dir: Path, file: Path) -> Amount:
+    def letters(cart_ids: Collection[CartId]) -> list[DeadLetter]:
+        found = (letter for folder in worker_folders(data_dir) for letter in DeadLetters(folder).all())
+        return [letter for letter in found if letter.key[0] in cart_ids]
+
+    async with _engine(url) as engine:
+        document = Export(engine, whose, letters)
+        with contextlib.ExitStack() as stack:
+            output: BinaryIO | None = None
+            async for piece in document.pieces():
+                output = output or stack.enter_context(_written(file))
+                output.write(piece)
+    return document.amount
+
+
+@contextlib.contextmanager
+def _written(file: Path) -> Iterator[BinaryIO]:
+    """Yield what writes a file that nobody else may read, or standard output."""
+    if str(file) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    else:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as output:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchmod(descriptor, 0o600)  # it may have been there before
+            yield output

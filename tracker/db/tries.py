@@ -1,0 +1,39 @@
+"""A transaction of a command, tried again while PostgreSQL is busy: nobody waits for it, so it can wait for others."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tracker.db.failures import Failure, failure_of
+from tracker.errors import DatabaseUnavailableError
+
+TRIES: Final = 10
+BACKOFF_BASE_S: Final = 0.05
+BACKOFF_CAP_S: Final = 5.0
+"""Longest wait between two tries; all waits together take 11 s on average."""
+
+T = TypeVar("T")
+
+
+async def committed(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    """Do `work` in a transaction, again and again while PostgreSQL is busy.
+
+    Raises DatabaseUnavailableError when it does not get better.
+    """
+    tries = 0
+    while True:
+        try:
+            async with engine.begin() as connection:
+                return await work(connection)
+        except (OSError, SQLAlchemyError) as error:
+            tries += 1
+            if tries == TRIES or failure_of(error) is not Failure.TRANSIENT:
+                reason = str(getattr(error, "orig", None) or error).partition("\n")[0] or type(error).__name__
+                msg = f"PostgreSQL does not take it now, so run it again: {reason}"
+                raise DatabaseUnavailableError(msg) from error
+        longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**tries)
+        await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311  # not a secret

@@ -1,0 +1,100 @@
+"""The outermost layer of the application: a request's id, its trace, and its line in the log if it fails.
+
+Outside of everything of Litestar's, so that no answer is without its id, whoever gives it. The fast lane sends the
+same header by itself, and has its own way of tracing (`carts.traced`).
+"""
+
+import contextlib
+import logging
+import time
+from typing import Final
+
+from litestar.enums import ScopeType
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    HTTPScope,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
+
+from tracker import tracing
+from tracker.http import UNEXPECTED
+from tracker.request_id import HEADER, current_request_id, request_id_of
+from tracker.traffic import CLIENT_LEFT
+
+MAX_LINES_PER_S: Final = 10
+"""While PostgreSQL is away thousands of requests may fail; the next line says how many had none."""
+
+SERVER_ERROR: Final = 500
+
+NOT_CONFIGURED: Final = 501
+"""What is switched off is no error."""
+
+logger = logging.getLogger(__name__)
+
+
+class Edge:
+    """Answers each request by `app`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        started_s = time.monotonic()
+        request_id = request_id_of(scope["headers"])
+        current_request_id.set(request_id.decode())  # for this task, which is that of the request
+        status, is_gone = 0, False
+
+        async def receive_until_gone() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            nonlocal is_gone
+            message = await receive()
+            is_gone = is_gone or (message["type"] == "http.disconnect" and not status)
+            return message
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                # What is answered to nobody is no error of ours: Litestar makes it a 500.
+                status = CLIENT_LEFT if is_gone else message["status"]
+                message["headers"] = [(HEADER, request_id), *message["headers"]]
+            await send(message)
+
+        span = tracing.request(scope["headers"])
+        with contextlib.nullcontext() if span is None else tracing.ended(span):
+            await self._app(scope, receive_until_gone, send_with_id)
+            if status >= SERVER_ERROR and status != NOT_CONFIGURED:
+                self._say(scope, status, time.monotonic() - started_s)
+            if span is not None:
+                tracing.answered(span, scope["method"], scope.get("path_template", ""), status or CLIENT_LEFT)
+
+    def _say(self, scope: HTTPScope, status: int, duration_s: float) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= MAX_LINES_PER_S:
+            self._left_out += 1
+            return
+        self._lines += 1
+        fields = {
+            "method": scope["method"],
+            "route": scope.get("path_template", ""),
+            "status": status,
+            "duration_ms": round(duration_s * 1000, 1),
+        }
+        if self._left_out:
+            fields["left_out"], self._left_out = self._left_out, 0
+        error = scope["state"].get(UNEXPECTED)
+        # Why nothing can be served now is said where it is found out, and with its weight.
+        level = logging.INFO if error is None else logging.ERROR
+        logger.log(level, "a request has ended in a server error", exc_info=error, extra=fields)

@@ -1,0 +1,185 @@
+"""Who may call from a browser, by which name, and what every answer tells browsers: for both ways to answer.
+
+Litestar's own middlewares would not do. That for CORS sends most of its headers to every origin, and `Vary` only to
+some; that for hosts knows no ports, and answers no problem+json. And the fast lane, which knows no Litestar, must give
+the same answers byte for byte: one function looks at a request's headers, and the lines of its answer are made once.
+
+Where origins are listed, a request that changes something must come from a page of a listed or of our own origin, or
+from no page at all. That rule mentions no cookies: a beacon (text/plain, no preflight) starts a cart without any.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from tracker.errors import ForbiddenError, InvalidInputError, TrackerError
+from tracker.http import EXCEPTION_HANDLERS, AnyRequest
+from tracker.origins import SAFE_METHODS, Hosts, Origins
+
+PREFLIGHT_MAX_AGE_S: Final = 600
+"""How long a browser need not ask again; Chrome keeps it for 2 hours at most, and a list may change."""
+
+HSTS_MAX_AGE_S: Final = 365 * 24 * 60 * 60
+
+_ON_ANY_HOST: Final = "/health/"
+"""Load balancers ask by address."""
+
+_HeaderList = list[tuple[bytes, bytes]]
+
+_SECURITY: Final[_HeaderList] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_HSTS: Final = (b"strict-transport-security", b"max-age=%d" % HSTS_MAX_AGE_S)
+
+_PREFLIGHT: Final[_HeaderList] = [
+    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type, Idempotency-Key, X-Request-ID"),
+    (b"access-control-max-age", b"%d" % PREFLIGHT_MAX_AGE_S),
+]
+
+_VARY: Final = (b"vary", b"Origin")
+
+
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as they are sent."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
+SECURITY_HEADERS: Final = {False: _SECURITY, True: [*_SECURITY, _HSTS]}
+"""Of answers over http and (True) https, except 204.
+
+That has no content to be taken for something else or framed, and is what nearly every request gets: these lines would
+be three times the rest of it.
+"""
+
+SECURITY_LINES: Final = {secure: lines_of(headers) for secure, headers in SECURITY_HEADERS.items()}
+
+
+class Pass(NamedTuple):
+    """What the guard knows of a request that may pass, and adds to its answer."""
+
+    secure: bool
+    """Whether it came over https."""
+    headers: _HeaderList
+    end: bytes
+    """The same as they are sent, and the empty line."""
+    is_listed: bool = False
+    """Whether it comes from a page of a listed origin."""
+
+
+def _passes(headers: _HeaderList, *, is_listed: bool = False) -> tuple[Pass, Pass]:
+    """Return those over http and over https."""
+    end = lines_of(headers) + b"\r\n"
+    return Pass(False, headers, end, is_listed), Pass(True, headers, end, is_listed)  # noqa: FBT003  # by their index
+
+
+PLAIN: Final = _passes([])
+"""Over http and https, where nothing is listed."""
+
+_UNLISTED: Final = _passes([_VARY])
+
+
+def joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """Return a header, or b"" without it; two of one name are nobody's: joined, they are in no list."""
+    return b", ".join([value for key, value in headers if key == name and value])
+
+
+class Guard:
+    """Looks at who sends a request."""
+
+    def __init__(self, origins: Origins | None, hosts: Hosts | None) -> None:
+        """Take the lists; without one of them anybody may."""
+        self._hosts = hosts
+        self._lists_origins = origins is not None
+        self._listed = {origin.encode(): _listed(origin.encode()) for origin in origins or ()}
+
+    def admit(self, host: bytes, origin: bytes, secure: bool, *, safe: bool = False, any_host: bool = False) -> Pass:  # noqa: FBT001  # of a cache's key
+        """Return what the answer to a request with these headers (empty: without them) says in its own.
+
+        `secure` says whether it came over https, `safe` whether its method changes nothing. Raises InvalidInputError if
+        it names a host that is not ours, ForbiddenError if another origin's page made a browser send it.
+        """
+        if self._hosts is not None and not any_host and not self._hosts.allows(host):
+            raise InvalidInputError("Host", "must be a name that this service is known by")
+        if not self._lists_origins:
+            return PLAIN[secure]
+        if not origin:
+            return _UNLISTED[secure]
+        listed = self._listed.get(origin)
+        if listed is not None:
+            return listed[secure]
+        if safe or (host and origin.lower() == b"%b://%b" % (b"https" if secure else b"http", host.lower())):
+            return _UNLISTED[secure]
+        raise ForbiddenError("the request comes from a page whose Origin may not change anything here")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is any list."""
+        return self._hosts is not None or self._lists_origins
+
+    def turn_away(self, *, secure: bool) -> Pass:
+        """Return what the answer to a request that may not pass says."""
+        return _UNLISTED[secure] if self._lists_origins else PLAIN[secure]
+
+
+def _listed(origin: bytes) -> tuple[Pass, Pass]:
+    headers = [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"),
+        _VARY,
+    ]
+    return _passes(headers, is_listed=True)
+
+
+class Guarded:
+    """An application behind a guard."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a request that may pass, and its answer with what the guard says about it."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        method, secure = scope["method"], scope["scheme"] == "https"
+        refusal: TrackerError | None = None
+        try:
+            passed = self._guard.admit(
+                joined(scope["headers"], b"host"),
+                joined(scope["headers"], b"origin"),
+                secure,
+                safe=method in SAFE_METHODS,
+                any_host=scope["path"].startswith(_ON_ANY_HOST),
+            )
+        except (InvalidInputError, ForbiddenError) as error:
+            passed, refusal = self._guard.turn_away(secure=secure), error
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = message["headers"]
+                named = {name for name, _ in own}
+                headers = [] if message["status"] == 204 else SECURITY_HEADERS[secure]  # noqa: PLR2004  # HTTP's number
+                more = [header for header in headers if header[0] not in named]
+                message["headers"] = [*own, *more, *passed.headers]
+            await send(message)
+
+        if refusal is not None:
+            request = AnyRequest(scope, receive, send_guarded)
+            response = EXCEPTION_HANDLERS[type(refusal)](request, refusal).to_asgi_response(app=None, request=request)
+            await response(scope, receive, send_guarded)
+        elif method == "OPTIONS" and passed.is_listed and _asks_for_method(scope["headers"]):
+            await send_guarded({"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT]})
+            await send_guarded({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._app(scope, receive, send_guarded)
+
+
+def _asks_for_method(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"access-control-request-method" for name, _ in headers)

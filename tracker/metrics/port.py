@@ -1,0 +1,84 @@
+"""The metrics of a process that serves nothing else: `tracker worker --metrics-port`.
+
+By the server that prometheus_client brings, in a thread of its own; it shows this process alone, as it shares
+no data folder with others.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from wsgiref.simple_server import WSGIRequestHandler
+
+from tracker.background import Jobs
+from tracker.db.engine import create_engine, dispose
+from tracker.db.requests import RequestDatabase
+from tracker.errors import ConfigurationError
+from tracker.metrics.collect import jobs_of
+from tracker.metrics.exposition import Collected
+from tracker.metrics.service import Metrics
+from tracker.metrics.stored import WAIT_S, StoredNumbers
+from tracker.waits import Waits
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+ANSWER_TIMEOUT_S: Final = WAIT_S + 1.0
+"""For the event loop to say what it has counted; PostgreSQL may take `WAIT_S` of it."""
+
+
+class _Handler(WSGIRequestHandler):
+    """Says nothing, and waits for no client for ever."""
+
+    timeout = 10.0
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as it is called there
+        """Say nothing."""
+
+
+class _OfLoop:
+    """Collects from another thread what an event loop has counted."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+
+    def collect(self) -> "Iterable[Metric]":
+        """Return all families."""
+        numbers = asyncio.run_coroutine_threadsafe(self._metrics.numbers(), self._loop)
+        return Collected(numbers.result(ANSWER_TIMEOUT_S)).collect()
+
+
+@contextlib.asynccontextmanager
+async def metrics_on(jobs: Jobs, *, url: str, host: str, port: int) -> AsyncIterator[None]:
+    """Show on a port what the jobs count, and what the database at `url` says.
+
+    Raises ConfigurationError if the port cannot be had.
+    """
+    from prometheus_client import CollectorRegistry, make_wsgi_app  # noqa: PLC0415  # only for who wants it
+    from prometheus_client.exposition import ThreadingWSGIServer  # noqa: PLC0415
+
+    engine = create_engine(url)
+    metrics = Metrics()
+    metrics.watch(partial(jobs_of, jobs), stored=StoredNumbers(RequestDatabase(engine, Waits())))
+    registry = CollectorRegistry()
+    registry.register(_OfLoop(metrics))
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        server_class = type("Server", (ThreadingWSGIServer,), {"address_family": family})
+        server = server_class((host, port), _Handler)
+    except OSError as error:
+        msg = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --metrics-host and --metrics-port"
+        raise ConfigurationError(msg) from None
+    server.set_app(make_wsgi_app(registry))
+    serving = asyncio.create_task(asyncio.to_thread(server.serve_forever))
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        await serving
+        server.server_close()
+        await metrics.close()
+        await dispose(engine)

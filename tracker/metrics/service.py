@@ -1,0 +1,99 @@
+"""The metrics of a process: keeps them for its neighbors, and shows all to who asks."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from typing import Final, TypeVar
+
+from tracker.metrics.exposition import Exposition, expose
+from tracker.metrics.numbers import Numbers
+from tracker.metrics.stored import StoredNumbers
+from tracker.metrics.workers import Workers
+
+PUBLISH_S: Final = 1.0
+"""How often a worker's numbers are kept: how old they are at most when another worker is asked."""
+
+LAST_PUBLISH_TIMEOUT_S: Final = 0.5
+"""For the numbers to be kept when the process stops; a disk that hangs is not waited for."""
+
+T = TypeVar("T")
+
+Source = Callable[[], Numbers]
+"""Gives the numbers of a part of this process, as they are now."""
+
+logger = logging.getLogger(__name__)
+
+
+class Metrics:
+    """The metrics of a process: of this one alone, unless it is `published`."""
+
+    def __init__(self) -> None:
+        self._workers: Workers | None = None
+        self._sources: list[Source] = []
+        self._stored: StoredNumbers | None = None
+        self._stopping = asyncio.Event()
+        # One thread, so that what was read later is written later.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+        self._version = metadata.version("tracker")
+
+    def watch(self, *sources: Source, stored: StoredNumbers) -> None:
+        """Show what these give."""
+        self._sources.extend(sources)
+        self._stored = stored
+
+    async def numbers(self) -> Numbers:
+        """Return what there is to show."""
+        stored = Numbers() if self._stored is None else await self._stored.read()
+        live = self._live()
+        total = live if self._workers is None else await self._in_thread(self._workers.total, live)
+        total.add(stored)
+        total.put("tracker_build_info", 1, self._version)
+        return total
+
+    async def show(self, accept: str) -> Exposition:
+        """Return what there is to show, in the format that an Accept header asks for."""
+        return await self._in_thread(expose, await self.numbers(), accept)
+
+    @contextlib.asynccontextmanager
+    async def published(self, workers: Workers) -> AsyncIterator[None]:
+        """Add up all `workers`, and keep the numbers of this one while the block runs, and once more at its end."""
+        self._workers = workers
+        task = asyncio.create_task(self._publish(workers), name="metrics")
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            await asyncio.wait([task], timeout=LAST_PUBLISH_TIMEOUT_S)
+            task.cancel()
+            self._thread.shutdown(wait=False)
+
+    async def close(self) -> None:
+        """Ask PostgreSQL no more."""
+        if self._stored is not None:
+            await self._stored.close()
+
+    async def _publish(self, workers: Workers) -> None:
+        while not self._stopping.is_set():
+            await self._keep(workers.publish)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PUBLISH_S):
+                    await self._stopping.wait()
+        await self._keep(workers.leave)
+
+    async def _keep(self, keep: Callable[[Numbers], object]) -> None:
+        try:
+            await self._in_thread(keep, self._live())
+        except Exception:
+            logger.exception("the metrics cannot be kept")
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    def _live(self) -> Numbers:
+        live = Numbers()
+        for source in self._sources:
+            live.add(source())
+        return live

@@ -15,9 +15,30 @@ from tests.conftest import Database
 from tracker.app import create_app
 from tracker.carts.journal.folders import claim_folder
 from tracker.clock import Clock, ManualClock
-from tracker.lane import Lane
+from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
 from tracker.protocol import Protocol
 from tracker.settings import Ack, Settings
+
+
+class CountingLane:
+    """Counts what a lane takes on."""
+
+    taken = 0
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
+        answerer = self._lane.begin(url, headers, peer)
+        if answerer is None:
+            return None
+
+        def counted(body: bytes) -> Reply | Later | None:
+            reply = answerer(body)
+            CountingLane.taken += reply is not None
+            return reply
+
+        return counted
 
 
 class Sent(NamedTuple):

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from litestar import Litestar
 
 from tests.conftest import Database
-from tests.lanes import Sent, serving, two_ways
+from tests.lanes import CountingLane, Sent, serving, two_ways
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.service import CartService
 from tracker.clock import ManualClock
 from tracker.confirmation import Confirmation
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
 from tracker.guard import Guard
-from tracker.lane import Answerer, Headers, Later, Peer, Reply
+from tracker.lane import Peer
 from tracker.origins import Hosts, Origins
 from tracker.rate_limit import RateLimits
 from tracker.settings import Ack
@@ -126,26 +126,8 @@ def carts_lane(app: Litestar) -> FastLane:
     return FastLane(lambda: app.state.context.carts, app.state.guard, app.state.limits)
 
 
-class CountingLane(FastLane):
-    """Counts what it takes on."""
-
-    taken = 0
-
-    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        answerer = super().begin(url, headers, peer)
-        if answerer is None:
-            return None
-
-        def counted(body: bytes) -> Reply | Later | None:
-            reply = answerer(body)
-            CountingLane.taken += reply is not None
-            return reply
-
-        return counted
-
-
 def counting_lane(app: Litestar) -> CountingLane:
-    return CountingLane(lambda: app.state.context.carts, app.state.guard, app.state.limits)
+    return CountingLane(carts_lane(app))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import pytest
 import trustme
 
 from tests.conftest import REPO, START_TIMEOUT_S, STOP_TIMEOUT_S, Tracker
+from tests.reservations import free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 NAME = "tracker.example"
@@ -38,12 +39,6 @@ http {{
     include tracker.conf;
 }}
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 @contextlib.contextmanager

@@ -13,12 +13,11 @@ import pytest
 from litestar import Litestar
 
 from tests.conftest import Database, StartTracker
-from tests.lanes import Sent, Ways, serving, two_ways
+from tests.lanes import CountingLane, Sent, Ways, serving, two_ways
 from tests.parts import WAITS_FOR_LOCK, transaction
 from tests.reservations import wait_until
 from tracker.clock import ManualClock
 from tracker.errors import DatabaseUnavailableError, InvalidInputError, UnavailableError
-from tracker.lane import Answerer, Headers, Later, Peer, Reply
 from tracker.origins import Hosts, Origins
 from tracker.settings import Ack
 from tracker.warranties import service
@@ -87,26 +86,8 @@ GUARDED: Final[dict[str, Any]] = {
 }
 
 
-class CountingLane(WarrantyLane):
-    """Counts what it takes on."""
-
-    taken = 0
-
-    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        answerer = super().begin(url, headers, peer)
-        if answerer is None:
-            return None
-
-        def counted(body: bytes) -> Reply | Later | None:
-            reply = answerer(body)
-            CountingLane.taken += reply is not None
-            return reply
-
-        return counted
-
-
 def lane_of(app: Litestar) -> CountingLane:
-    return CountingLane(lambda: app.state.context.warranties, app.state.guard)
+    return CountingLane(WarrantyLane(lambda: app.state.context.warranties, app.state.guard))
 
 
 @pytest.fixture

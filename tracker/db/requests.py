@@ -1,6 +1,6 @@
 """PostgreSQL as requests use it: an answer in time, also when it does not answer.
 
-The flusher and the recovery have other connections: a hundred readers must not keep them from writing.
+What must be written has other connections: a hundred readers must not keep it waiting.
 """
 
 import contextlib

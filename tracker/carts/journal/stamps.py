@@ -3,7 +3,8 @@
 A stamp may not be given out twice, nor fall behind one that is stored already, also when the clock
 was turned back while the process was away. What counts is what can be found again afterwards: the
 stamps in PostgreSQL and in the segments. So the file is written before each flush and synced before
-a segment is removed; every stamp after that stands in a segment that is still there.
+a segment is removed; every later stamp of an item in a cart stands in a segment that is still there. Those of
+warranties stand in PostgreSQL alone: for them the file is written before each group.
 """
 
 import struct

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.catalog import store
 from tracker.catalog.domain import Numbered, Product
+from tracker.db.failures import first_line
 from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError
 
@@ -104,6 +105,5 @@ async def _long_transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnectio
             yield connection
     # A COPY goes past SQLAlchemy, and so do its errors.
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        reason = str(getattr(error, "orig", None) or error).partition("\n")[0] or type(error).__name__
-        msg = f"PostgreSQL did not do it, so run it again: {reason}"
+        msg = f"PostgreSQL did not do it, so run it again: {first_line(error)}"
         raise DatabaseUnavailableError(msg) from error

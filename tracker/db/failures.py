@@ -47,6 +47,12 @@ OF_POSTGRES: Final = (
 """What an error of PostgreSQL's, or of the way there, comes as; another one is a mistake of ours."""
 
 
+def first_line(error: Exception) -> str:
+    """Return what whoever runs a command is told of an error: the first line of what PostgreSQL or the network said."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).partition("\n")[0] or type(cause).__name__
+
+
 def shown(error: Exception) -> str:
     """Return what the log may say of an error: its name and, if it is PostgreSQL's or the network's, its first line.
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.db.engine import create_engine, display_of
+from tracker.db.failures import first_line
 from tracker.errors import ConfigurationError, StaleSchemaError
 
 _PACKAGE: Final = Path(__file__).parent.parent
@@ -46,7 +47,7 @@ def upgrade_schema(url: str) -> None:
     try:
         command.upgrade(config, "head")
     except (OSError, SQLAlchemyError) as error:
-        msg = f"the migration of {display_of(url)} failed and changed nothing: {_first_line(error)}"
+        msg = f"the migration of {display_of(url)} failed and changed nothing: {first_line(error)}"
         raise ConfigurationError(msg) from error
     head = ScriptDirectory.from_config(config).get_current_head()
     if found != head:
@@ -88,7 +89,7 @@ def _read(url: str, read: Callable[[Connection], T]) -> T:
     try:
         return asyncio.run(_connect_and_read(url, read))
     except (OSError, SQLAlchemyError, ValueError) as error:  # ValueError: of a URL, by asyncpg
-        msg = f"cannot reach PostgreSQL at {display_of(url)}: {_first_line(error)}"
+        msg = f"cannot reach PostgreSQL at {display_of(url)}: {first_line(error)}"
         raise ConfigurationError(msg) from error
 
 
@@ -99,8 +100,3 @@ async def _connect_and_read(url: str, read: Callable[[Connection], T]) -> T:
             return await connection.run_sync(read)
     finally:
         await engine.dispose()
-
-
-def _first_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return str(cause).partition("\n")[0] or type(cause).__name__

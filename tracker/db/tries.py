@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.db.failures import Failure, failure_of
+from tracker.db.failures import Failure, failure_of, first_line
 from tracker.errors import DatabaseUnavailableError
 
 TRIES: Final = 10
@@ -32,8 +32,7 @@ async def committed(engine: AsyncEngine, work: Callable[[AsyncConnection], Await
         except (OSError, SQLAlchemyError) as error:
             tries += 1
             if tries == TRIES or failure_of(error) is not Failure.TRANSIENT:
-                reason = str(getattr(error, "orig", None) or error).partition("\n")[0] or type(error).__name__
-                msg = f"PostgreSQL does not take it now, so run it again: {reason}"
+                msg = f"PostgreSQL does not take it now, so run it again: {first_line(error)}"
                 raise DatabaseUnavailableError(msg) from error
         longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**tries)
         await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311  # not a secret

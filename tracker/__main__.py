@@ -1,8 +1,8 @@
 """The way in, for the `tracker` command and for `python -m tracker`.
 
 A stop must work from the first moment on. As process 1 of a container a program gets no signal that
-it has no handler for, and the imports behind `tracker.cli` are half of a start: without a handler set
-before them, a stop in the first second was lost and the container was killed ten seconds later.
+it has no handler for, and imports are half of a start: without a handler set before them, a stop in
+the first second was lost and the container was killed ten seconds later.
 """
 
 import contextlib

@@ -1,0 +1,96 @@
+"""`tracker serve` and `migrate`.
+
+A process that only supervises its workers loads what is needed to check the settings and the database, and nothing of
+the application.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+
+import click
+
+from tracker.carts.journal.folders import claim_folder
+from tracker.clock import SLOTS
+from tracker.db.database import database
+from tracker.db.engine import display_of
+from tracker.db.schema import check_schema, upgrade_schema
+from tracker.listening import DEFAULT_PORT, check_tls, listening
+from tracker.settings import Settings, Switch, load_settings
+from tracker.supervisor import Supervisor
+from tracker.warranties.rates import load_rates
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, SLOTS), help="Processes that serve.")
+def serve(host: str, port: int, workers: int) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Then what is in hand is answered and stored, and the exit code is 0.
+    """
+    settings = load_settings(os.environ)
+    check_tls(settings)
+    load_rates(settings.warranty_rates)
+    with claim_folder(settings.data_dir, settings.node):
+        pass  # what is wrong with it, as with the others, is said before anything is promised
+    if settings.jobs is Switch.ON:
+        from tracker.warranties.archive import open_archive  # noqa: PLC0415  # 5 MiB, without jobs for nothing
+
+        open_archive(settings)
+    with database(settings, join=False) as url:
+        if settings.database_url is None:
+            upgrade_schema(url)
+        check_schema(url)
+        serve_on = _alone(settings, url) if workers == 1 else _supervised(workers, url)
+        with listening(host, port) as listener:
+            _say_ready(settings, url, listener)
+            serve_on(listener)
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema up to date.
+
+    The same as `alembic upgrade head`.
+    """
+    with database(load_settings(os.environ)) as url:
+        upgrade_schema(url)
+        check_schema(url)
+        click.echo(f"The schema of {display_of(url)} is up to date.")
+
+
+def _alone(settings: Settings, url: str) -> Callable[[socket.socket], None]:
+    """Return what serves in this process."""
+    from tracker.worker import run_worker  # noqa: PLC0415  # the application: half of a start, and 26 MiB
+
+    return lambda listener: run_worker(settings, url=url, listener=listener)
+
+
+def _supervised(workers: int, url: str) -> Callable[[socket.socket], None]:
+    """Return what serves in processes of their own."""
+    environ = {**os.environ, "DATABASE_URL": url}
+    return lambda listener: Supervisor(listener, workers=workers, environ=environ).run()
+
+
+def _say_ready(settings: Settings, url: str, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls_cert is None else "https"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    if settings.database_url is None:
+        where = f"{settings.data_dir.resolve()} (an embedded PostgreSQL; it stays between starts)"
+        own = (
+            "\n  your own PostgreSQL  set DATABASE_URL=postgresql://user:password@host/database, then: tracker migrate"
+        )
+    else:
+        where, own = display_of(url), ""
+    body = '{"external_id": "sku-1", "name": "Mug", "value": 1250}'
+    click.echo(
+        f"Tracker listens on {address}\n"
+        f"  try it   curl -i {address}/item -H 'Content-Type: application/json' -d '{body}'\n"
+        f"  data     {where}{own}\n"
+        "  stop     Ctrl-C",
+    )

@@ -1,0 +1,40 @@
+"""`tracker health`, the health check of a container: asked every half minute, it loads nothing of the application."""
+
+import http.client
+import os
+import ssl
+import sys
+from typing import Final
+
+import click
+
+from tracker.errors import UnavailableError
+from tracker.listening import DEFAULT_PORT
+from tracker.settings import load_settings
+
+TIMEOUT_S: Final = 3.0
+
+
+@click.command()
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Where Tracker listens on this machine.")
+def health(port: int) -> None:
+    """Ask the local Tracker whether it is ready.
+
+    Exits with 0 if it accepts items, with 1 if not.
+    """
+    if load_settings(os.environ).tls_cert is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    else:
+        context = ssl.create_default_context()
+        context.check_hostname = False  # the certificate names the public host, this asks 127.0.0.1
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_S, context=context)
+    try:
+        connection.request("GET", "/health/ready")
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        msg = f"no Tracker answers on port {port}: {error}"
+        raise UnavailableError(msg) from None
+    click.echo(text)
+    sys.exit(answer.status != http.HTTPStatus.OK)

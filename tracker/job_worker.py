@@ -1,0 +1,41 @@
+"""`tracker worker`: a process that runs the jobs alone."""
+
+import asyncio
+import contextlib
+import os
+
+import click
+import uvloop
+
+from tracker import tracing
+from tracker.background import Jobs, run_jobs_until_told
+from tracker.db.database import database
+from tracker.db.schema import check_schema
+from tracker.metrics.port import metrics_on
+from tracker.settings import load_settings
+from tracker.warranties.archive import open_archive
+
+
+@click.command()
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Show the metrics of this process to Prometheus there."
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address of the port.")
+def worker(metrics_port: int | None, metrics_host: str) -> None:
+    """Run the jobs alone, until Ctrl-C or SIGTERM.
+
+    For who wants to scale them apart from `tracker serve`, which then has TRACKER_JOBS=off.
+    """
+    settings = load_settings(os.environ)
+    open_archive(settings)  # what is wrong with it is said before anything is promised
+    with database(settings) as url:
+        check_schema(url)
+
+        def beside(jobs: Jobs) -> contextlib.AbstractAsyncContextManager[None]:
+            if metrics_port is None:
+                return contextlib.nullcontext()
+            return metrics_on(jobs, url=url, host=metrics_host, port=metrics_port)
+
+        click.echo("Tracker runs the jobs\n  stop     Ctrl-C")
+        with tracing.tracing(os.environ), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_jobs_until_told(settings, url=url, beside=beside))

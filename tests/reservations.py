@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from tests.conftest import REPO, Database, clean_environ
+from tests.forked import Forked, forked
 from tests.reservation_service import Behavior, Calls
 
 START_TIMEOUT_S = 30.0
@@ -65,23 +66,17 @@ def reservation_service(port: int | None = None, *, delay_s: float = 0.0, fail_r
 
 
 @contextlib.contextmanager
-def worker(env: Mapping[str, str], folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def worker(env: Mapping[str, str], folder: Path, *arguments: str) -> Iterator[Forked]:
     """Run `tracker worker`; it is killed at the end of the block if it has not ended."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tracker", "worker", *arguments],
-        env={**clean_environ(), "TRACKER_DATA_DIR": str(folder), **env},
-        cwd=REPO,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline()
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    environ = {**clean_environ(), "TRACKER_DATA_DIR": str(folder), **env}
+    process, stdout = forked("worker", *arguments, env=environ, cwd=REPO)
+    with stdout:
+        try:
+            assert stdout.readline()
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _answers(service: Service) -> bool:

@@ -1,0 +1,69 @@
+"""What a process loads: no more than it needs, from nothing as users start it."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.conftest import STOP_TIMEOUT_S, Database, clean_environ
+from tests.faults.outages import children, wait_until
+
+TRACKER: Final = [sys.executable, "-m", "tracker"]
+
+OF_THE_APPLICATION: Final = {"multidict", "obstore", "pydantic_core", "uvloop"}
+"""Compiled, so that the kernel knows who has them: of Litestar, the archive, the queue, and the event loop."""
+
+
+@dataclass
+class Supervisor:
+    """A `tracker serve` with two workers."""
+
+    pid: int
+    port: str
+
+
+@pytest.fixture(scope="module")
+def supervisor(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+    folder = tmp_path_factory.mktemp("tracker")
+    own = {"DATABASE_URL": shared_database.url, "TRACKER_DATA_DIR": str(folder), "TRACKER_JOBS": "off"}
+    command = [*TRACKER, "serve", "--port", "0", "--workers", "2"]
+    with subprocess.Popen(command, env={**clean_environ(), **own}, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield Supervisor(process.pid, process.stdout.readline().rstrip().rpartition(":")[2])
+        finally:
+            process.terminate()
+            assert process.wait(STOP_TIMEOUT_S) == 0
+
+
+def compiled(pid: int) -> set[str]:
+    """Return the packages of which a process has loaded compiled modules."""
+    return set(re.findall(r"/site-packages/(\w+)", Path(f"/proc/{pid}/maps").read_text()))
+
+
+def test_a_supervisor_loads_nothing_of_the_application(supervisor: Supervisor) -> None:
+    def both_workers_have_it() -> bool:
+        found = [compiled(worker) >= OF_THE_APPLICATION for worker in children(supervisor.pid)]
+        return found == [True, True]
+
+    wait_until(both_workers_have_it)
+    assert "sqlalchemy" in compiled(supervisor.pid)
+    assert not OF_THE_APPLICATION & compiled(supervisor.pid)
+
+
+def test_the_health_check_loads_nothing_of_the_application_and_no_log(supervisor: Supervisor) -> None:
+    def ask() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-X", "importtime", *TRACKER[1:], "health", "--port", supervisor.port]
+        return subprocess.run(command, env=clean_environ(), capture_output=True, text=True, check=False, timeout=60)
+
+    wait_until(lambda: ask().returncode == 0)
+    done = ask()
+    assert done.stdout == '{"status":"ready"}\n'
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert loaded >= {"click", "http", "msgspec", "tracker"}
+    assert not loaded & {"alembic", "asyncio", "asyncpg", "litestar", "pgqueuer", "sqlalchemy", "structlog", "uvicorn"}

@@ -102,6 +102,23 @@ def _unauthenticated(_: AnyRequest, error: UnauthenticatedError) -> Response[Pro
     return _answer(401, str(error), headers={"WWW-Authenticate": challenge})
 
 
+class NotStored:
+    """Middleware that keeps every answer of a route, its errors as well, out of all caches."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a request, and its answer with one more header."""
+
+        async def send_not_stored(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
+            await send(message)
+
+        await self._app(scope, receive, send_not_stored)
+
+
 class CutOff:
     """Middleware of a route that streams: ends the connection where an answer cannot be completed.
 

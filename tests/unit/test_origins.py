@@ -52,6 +52,8 @@ def test_what_is_no_host_is_refused(text: str) -> None:
         (b"shop.example.", False),
         (b"shop.example:80:80", False),
         (b"*.cdn.example", True),  # no name that resolves; a browser cannot send it
+        (b"evil.example:80@a.cdn.example", False),
+        (b"my_app.cdn.example", True),
         (b"", False),
         (b":80", False),
         (b"\xff", False),

@@ -16,6 +16,7 @@ from joserfc.jwk import Key, RSAKey
 from tests.oidc import ALGORITHMS, AUDIENCE, Provider, new_keys, oct_key, rsa_key, sign
 from tracker.clock import ManualClock
 from tracker.errors import TrackerError, UnauthenticatedError
+from tracker.identity import keys
 from tracker.identity.client import ProviderUnavailableError
 from tracker.identity.keys import Kept, Keys, parse_keys
 from tracker.identity.tokens import LEEWAY_S, MAX_TOKEN_CHARS, TokenVerifier
@@ -383,3 +384,22 @@ def test_closing_ends_a_fetch() -> None:
             await waiting
 
     asyncio.run(run())
+
+
+def test_new_keys_are_found_and_withdrawn_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "INTERVAL_S", 0.0)
+    provider = Provider("https://id.example")
+
+    async def fetch() -> bytes:
+        return msgspec.json.encode(provider.key_set())
+
+    async def use() -> None:
+        found = Keys(fetch)
+        old = provider.keys["ES256"].kid
+        await found.find(old, "P-256")
+        provider.rotate()
+        await found.find(provider.keys["ES256"].kid, "P-256")
+        with pytest.raises(UnauthenticatedError):
+            await found.find(old, "P-256")
+
+    asyncio.run(use())

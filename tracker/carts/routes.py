@@ -15,8 +15,7 @@ from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
 from tracker.carts.service import CartService, Shown
 from tracker.clock import stamp_time
 from tracker.errors import UnconfirmedError
-from tracker.http import BODY_PROBLEMS, AnyRequest, Problem, problem_spec, unavailable
-from tracker.identity.current import NotStored
+from tracker.http import BODY_PROBLEMS, AnyRequest, NotStored, Problem, problem_spec, unavailable
 from tracker.rate_limit import RateLimits
 from tracker.strict_json import StrictJSON
 

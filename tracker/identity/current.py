@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from tracker.http import problem_spec
+from tracker.http import NotStored, problem_spec
 from tracker.identity.domain import Customer
 
 CurrentCustomer = NamedDependency[SkipValidation[Customer]]
@@ -23,23 +22,6 @@ CUSTOMER_PROBLEMS: Final = {
     503: problem_spec("Something that is needed does not answer; try again after Retry-After seconds"),
 }
 """The errors of every such route."""
-
-
-class NotStored:
-    """Middleware that keeps every answer of a route, its errors as well, out of all caches."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on a request, and its answer with one more header."""
-
-        async def send_not_stored(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
-            await send(message)
-
-        await self._app(scope, receive, send_not_stored)
 
 
 FOR_CUSTOMERS: Final[dict[str, Any]] = {"middleware": [NotStored], "security": [{"token": []}, {"session": []}]}

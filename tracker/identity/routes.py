@@ -12,9 +12,9 @@ from litestar.response import Redirect
 from msgspec import Struct
 
 from tracker.carts.cookie import drop_cookie_header
-from tracker.http import AnyRequest, problem_spec
+from tracker.http import AnyRequest, NotStored, problem_spec
 from tracker.identity.cookie import Cookie
-from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer, NotStored
+from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.identity.domain import MAX_RETURN_ADDRESS_CHARS, RETURN_ADDRESS_PATTERN, Caller, Customer
 from tracker.identity.service import Callback, Identity
 from tracker.parameters import text_parameter
@@ -50,7 +50,7 @@ def caller_of(request: AnyRequest) -> Caller:
     return Caller(
         method=request.method,
         origin=f"{request.scope['scheme']}://{host}" if host else "",
-        authorization=headers.get("authorization", ""),
+        authorization=", ".join(headers.getall("authorization", [])),  # two are nobody's, whichever a proxy has read
         cookies=tuple(headers.getall("cookie", [])),
         sent_origins=tuple(headers.getall("origin", [])),
         fetch_sites=tuple(headers.getall("sec-fetch-site", [])),

@@ -15,7 +15,7 @@ from tracker.carts.dto import (
     CartRef,
     CustomerCart,
     CustomerCartOut,
-    CustomerCarts,
+    CustomerCartsOut,
     ItemChange,
     ItemIn,
     ItemOut,
@@ -43,7 +43,7 @@ _BODIES: Final[list[Struct]] = [
     CheckoutIn("accepted"),
     CartRef(CART_ID),
     CartOut(CART_ID, [_LAMP]),
-    CustomerCarts([CustomerCart(CART_ID, purchased=False, created_at=_AT)], None),
+    CustomerCartsOut([CustomerCart(CART_ID, purchased=False, created_at=_AT)], None),
     CustomerCartOut(cart_id=CART_ID, purchased=False, created_at=_AT, items=[_LAMP]),
     CatalogOut([ProductOut("LMP-1", "Reading lamp", "Brass, with a switch", "lighting", 4900, "EUR", True)], [], None),  # noqa: FBT003  # a field as the others
     OrderOut(

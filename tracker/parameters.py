@@ -4,8 +4,9 @@ Litestar would convert them by itself, and word its errors after its own types.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from litestar.openapi.spec import OpenAPIType
 from litestar.params import QueryParameter
@@ -25,15 +26,24 @@ def text_parameter(description: str, **schema: Any) -> QueryParameter:  # noqa: 
     return QueryParameter(description=description, schema_extra={"one_of": None, **schema})
 
 
-def check_parameters(given: Iterable[tuple[str, str]], known: Collection[str]) -> None:
-    """Raise InvalidInputError if a parameter is unknown or given twice: it would be passed over, and more be shown."""
+def check_parameters(query: bytes, known: Collection[str], *, repeatable: Collection[str] = ()) -> None:
+    """Raise InvalidInputError if a parameter is unknown or given twice: it would be passed over, and more be shown.
+
+    Or if one is not UTF-8: Litestar would take each such byte for U+FFFD.
+    """
     seen: set[str] = set()
-    for name, _ in given:
+    for part in filter(None, query.split(b"&")):
+        given, _, value = part.partition(b"=")
+        name = unquote_to_bytes(given).decode(errors="replace")
         if name not in known:
             raise InvalidInputError(name, f"is no parameter of this route; it has {', '.join(known)}")
-        if name in seen:
+        if name in seen and name not in repeatable:
             raise InvalidInputError(name, "must be given once")
         seen.add(name)
+        try:
+            unquote_to_bytes(value).decode()
+        except UnicodeDecodeError:
+            raise InvalidInputError(name, "must be UTF-8") from None
 
 
 def limit_parameter(

@@ -10,16 +10,23 @@ from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Schema
 from litestar.openapi.spec import Parameter as OpenAPIParameter
 from litestar.params import JSONBody, PathParameter, SkipValidation
 
-from tracker.carts import dto
 from tracker.carts.cookie import cart_id_of_cookie
 from tracker.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.domain import MAX_EXTERNAL_ID_BYTES, Cart, CartId, check_external_id, parse_cart_id
+from tracker.carts.dto import CartRef, CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
 from tracker.carts.routes import shown
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
-from tracker.parameters import boolean_of, boolean_parameter, limit_of, limit_parameter, text_parameter
+from tracker.parameters import (
+    boolean_of,
+    boolean_parameter,
+    check_parameters,
+    limit_of,
+    limit_parameter,
+    text_parameter,
+)
 from tracker.strict_json import JSONOperation, StrictJSON
 
 MAX_CARTS: Final = 100
@@ -30,6 +37,8 @@ USUAL_CARTS: Final = 20
 
 Carts = NamedDependency[SkipValidation[CustomerCarts]]
 PathCart = Annotated[str, PathParameter(description="A cart of the customer")]
+
+_PARAMETERS: Final = ("purchased", "after", "limit")
 
 _REFUSED: Final = {**CUSTOMER_PROBLEMS, 400: BODY_PROBLEMS[400]}
 _NOT_YOURS: Final = {404: problem_spec("The customer has no such cart")}
@@ -57,11 +66,11 @@ class ItemOperation(JSONOperation):
     tags=["customers"],
     **FOR_CUSTOMERS,
 )
-async def create_cart(request: AnyRequest, customer: CurrentCustomer, customer_carts: Carts) -> Response[dto.CartRef]:
+async def create_cart(request: AnyRequest, customer: CurrentCustomer, customer_carts: Carts) -> Response[CartRef]:
     """Create an empty cart of the customer's, and have the browser keep it."""
     cart_id = await customer_carts.create(customer.subject)
     headers = {"Location": f"/carts/{cart_id}", **cookie_of(cart_id, request)}
-    return Response(dto.CartRef(cart_id), headers=headers)
+    return Response(CartRef(cart_id), headers=headers)
 
 
 @post(
@@ -74,18 +83,19 @@ async def create_cart(request: AnyRequest, customer: CurrentCustomer, customer_c
     tags=["customers"],
     **FOR_CUSTOMERS,
 )
-async def claim_cart(request: AnyRequest, customer: CurrentCustomer, customer_carts: Carts) -> Response[dto.CartRef]:
+async def claim_cart(request: AnyRequest, customer: CurrentCustomer, customer_carts: Carts) -> Response[CartRef]:
     """Make the guest's cart of the cookie the customer's, or merge it into their outstanding one.
 
     Without a cookie that is the outstanding cart, or a new one. It may be called again.
     """
     guest_cart_id = cart_id_of_cookie(request.scope["headers"])
     cart_id = await customer_carts.claim(customer.subject, guest_cart_id)
-    return Response(dto.CartRef(cart_id), headers=cookie_of(cart_id, request))
+    return Response(CartRef(cart_id), headers=cookie_of(cart_id, request))
 
 
 @get("/carts", summary="Find the customer's carts", responses=_REFUSED, tags=["customers"], **FOR_CUSTOMERS)
 async def list_carts(
+    request: AnyRequest,
     customer: CurrentCustomer,
     customer_carts: Carts,
     purchased: Annotated[str | None, boolean_parameter("Only those that are, or are not.")] = None,
@@ -96,15 +106,16 @@ async def list_carts(
         ),
     ] = None,
     limit: Annotated[str | None, limit_parameter("Carts of a page.", default=USUAL_CARTS, largest=MAX_CARTS)] = None,
-) -> dto.CustomerCarts:
+) -> CustomerCartsOut:
     """Find the customer's carts, those first that they got last."""
+    check_parameters(request.scope["query_string"], _PARAMETERS)
     behind = None if after is None else parse_cart_id(after)
     if after is not None and behind is None:
         raise InvalidInputError("after", "must be the id of one of your carts")
     most = limit_of(limit, default=USUAL_CARTS, largest=MAX_CARTS)
     wanted = boolean_of("purchased", purchased)
     found, rest = await customer_carts.list(customer.subject, purchased=wanted, after=behind, limit=most)
-    return dto.CustomerCarts([dto.CustomerCart(**_described(cart)) for cart in found], rest)
+    return CustomerCartsOut([CustomerCart(**_described(cart)) for cart in found], rest)
 
 
 @get(
@@ -114,15 +125,15 @@ async def list_carts(
     tags=["customers"],
     **FOR_CUSTOMERS,
 )
-async def show_cart(cart_id: PathCart, customer: CurrentCustomer, customer_carts: Carts) -> dto.CustomerCartOut:
+async def show_cart(cart_id: PathCart, customer: CurrentCustomer, customer_carts: Carts) -> CustomerCartOut:
     """Show a cart of the customer's, items first added first."""
     cart, items = await customer_carts.find(customer.subject, _cart_id(cart_id))
-    return dto.CustomerCartOut(**_described(cart), items=shown(items))
+    return CustomerCartOut(**_described(cart), items=shown(items))
 
 
 @put(
     "/carts/{cart_id:str}/items/{external_id:path}",
-    dto=StrictJSON[dto.ItemChange],
+    dto=StrictJSON[ItemChange],
     return_dto=None,
     status_code=204,
     summary="Put an item into a cart",
@@ -133,7 +144,7 @@ async def show_cart(cart_id: PathCart, customer: CurrentCustomer, customer_carts
 )
 async def put_item(
     cart_id: PathCart,
-    data: JSONBody[dto.ItemChange],
+    data: JSONBody[ItemChange],
     request: AnyRequest,
     customer: CurrentCustomer,
     customer_carts: Carts,

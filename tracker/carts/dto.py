@@ -174,7 +174,7 @@ class CustomerCart(Struct):
     created_at: Annotated[datetime, Meta(description="Since when it is the customer's.")]
 
 
-class CustomerCarts(Struct):
+class CustomerCartsOut(Struct):
     """Carts of a customer, those first that they got last."""
 
     carts: list[CustomerCart]

@@ -16,9 +16,11 @@ from tracker.catalog.dto import (
 )
 from tracker.catalog.service import Catalog
 from tracker.errors import InvalidInputError
-from tracker.http import problem_spec
-from tracker.parameters import limit_of, limit_parameter, text_parameter
+from tracker.http import AnyRequest, problem_spec
+from tracker.parameters import check_parameters, limit_of, limit_parameter, text_parameter
 from tracker.texts import NO_NUL_PATTERN
+
+_PARAMETERS: Final = ("sku", "q", "after", "limit")
 
 _SKU: Final = Schema(
     type=OpenAPIType.STRING, min_length=1, max_length=MAX_SKU_BYTES, pattern=NO_NUL_PATTERN, examples=["LMP-1"]
@@ -36,6 +38,7 @@ _SKU: Final = Schema(
     tags=["catalog"],
 )
 async def show_catalog(
+    request: AnyRequest,
     catalog: NamedDependency[SkipValidation[Catalog]],
     sku: Annotated[
         list[str] | None,
@@ -71,6 +74,7 @@ async def show_catalog(
     limit: Annotated[str | None, limit_parameter("Products of a page.")] = None,
 ) -> CatalogOut:
     """Show the products with the SKUs asked for, or else a page of those that are sold, by SKU."""
+    check_parameters(request.scope["query_string"], _PARAMETERS, repeatable=["sku"])
     if sku is not None:
         if (q, after, limit) != (None, None, None):
             raise InvalidInputError("sku", "does not go together with q, after or limit")

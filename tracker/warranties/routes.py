@@ -121,7 +121,7 @@ async def list_warranties(
     ] = None,
 ) -> Response[list[WarrantyOut]] | Stream:
     """List all warranties, or those of one item at one store, first created first: all at once, or by pages."""
-    check_parameters(request.query_params.multi_items(), _PARAMETERS)
+    check_parameters(request.scope["query_string"], _PARAMETERS)
     selection = _selection(sku, item_type, store_uuid)
     if limit is None and after is None:
         return Stream(_encoded(await warranties.stream(selection)), media_type="application/json")

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.conftest import Database
 from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service
 from tracker.background import follow_up_of
-from tracker.carts import customer_service
+from tracker.carts import customer_service, customer_store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.domain import Batch, Item, new_cart_id
@@ -246,3 +246,74 @@ def test_claims_of_carts_that_are_just_being_stored_do_not_deadlock(database: Da
     run(database, scenario, pool_size=4)
     (row,) = database.fetch("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     assert row["deadlocks"] == 0
+
+
+def test_carts_are_locked_in_the_order_of_their_ids(database: Database) -> None:
+    low, high = sorted(new_cart_id() for _ in range(2))
+    chain(database, high)
+    chain(database, low)
+    database.fetch("ANALYZE carts")  # then a table of two rows is read as it lies
+
+    async def scenario(engine: AsyncEngine) -> None:
+        async def lock_both() -> None:
+            async with engine.begin() as connection:
+                await customer_store.lock(connection, {low, high})
+
+        async with engine.begin() as connection:
+            await customer_service.lock(connection, low)
+            other = asyncio.create_task(lock_both())
+            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
+                assert not other.done()
+                await asyncio.sleep(0.01)
+            await customer_service.lock(connection, high)  # a deadlock, if the other one had it already
+        await other
+
+    run(database, scenario)
+
+
+def test_a_quantity_that_a_merge_changes_is_asked_for_anew(database: Database) -> None:
+    source, target = new_cart_id(), new_cart_id()
+    follow_up = WRITERS["with-reservations"]
+
+    async def scenario(engine: AsyncEngine) -> None:
+        batch: Batch = {(target, "a"): written(1, 1), (source, "a"): written(2, 5)}
+        await BatchWriter(engine, follow_up).write(batch)
+        async with engine.begin() as connection:
+            await customer_service.merge(connection, source, target, follow_up)
+
+    run(database, scenario)
+    (row,) = database.fetch("SELECT quantity, status FROM reservations WHERE cart_id = $1", target)
+    assert (row["quantity"], row["status"]) == (5, "pending")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_bare_item_that_was_bought_does_not_come_again(database: Database, kind: str) -> None:
+    bought = new_cart_id()
+    database.fetch("INSERT INTO carts (id, customer, owned_at) VALUES ($1, 'anna', now())", bought)
+    batch: Batch = {(bought, "a"): Item.written(10, None, None, None)}
+
+    async def scenario(engine: AsyncEngine) -> None:
+        await BatchWriter(engine, WRITERS[kind]).write(batch)
+        async with engine.begin() as connection:
+            next_cart_id = await customer_service.purchase(connection, bought, "anna", 100)
+        await BatchWriter(engine, WRITERS[kind]).write(batch)
+        assert await asyncio.to_thread(database.items, next_cart_id) == {}
+
+    run(database, scenario)
+
+
+def test_a_bought_cart_shows_nothing_that_still_waits(database: Database) -> None:
+    bought = new_cart_id()
+    database.fetch("INSERT INTO carts (id, customer, owned_at) VALUES ($1, 'anna', now())", bought)
+
+    async def scenario(engine: AsyncEngine) -> None:
+        await BatchWriter(engine).write({(bought, "a"): written(1, 1)})
+        async with engine.begin() as connection:
+            await customer_service.purchase(connection, bought, "anna", 2)
+        aggregator = Aggregator(1_000_000)
+        carts = new_service(aggregator, new_flusher(aggregator), engine)
+        await carts.accept(bought, "late", None, None, 1)
+        _, shown = await CustomerCarts(RequestDatabase(engine, Waits()), carts, None).find("anna", bought)
+        assert shown.keys() == {"a"}
+
+    run(database, scenario)

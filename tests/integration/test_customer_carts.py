@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.conftest import Database, Tracker, cart_of, cookie
+from tests.conftest import Database, StartTracker, Tracker, cart_of, cookie
 from tests.oidc import Provider
 from tests.parts import WAITS_FOR_LOCK
 from tests.reservations import wait_until
@@ -67,6 +67,9 @@ def test_carts_are_paged_newest_first(anna: Shopper) -> None:
         ("limit=x", "limit"),
         ("purchased=maybe", "purchased"),
         ("after=nonsense", "after"),
+        ("purchase=false", "purchase"),
+        ("purchased=true&purchased=false", "purchased"),
+        ("after=%ff", "after"),
         ("after=7d9f5f0e-1111-4222-8333-444455556666", "after"),
     ],
 )
@@ -261,3 +264,23 @@ def test_claims_at_once_leave_one_open_cart(anna: Shopper, tracker: Tracker) -> 
         answers = list(pool.map(anna.claim, [*guests, None, None, None, None]))
     assert {answer.status_code for answer in answers} == {200}
     assert len(anna.carts("?purchased=false")) == 1
+
+
+def test_carts_of_one_moment_are_paged_each_once(anna: Shopper, shared_database: Database) -> None:
+    created = [anna.create_cart() for _ in range(5)]
+    shared_database.fetch("UPDATE carts SET owned_at = '2026-01-01' WHERE customer = $1", anna.subject)
+    found = anna.carts("?limit=2")
+    found += anna.carts(f"?limit=2&after={found[-1]}")
+    found += anna.carts(f"?limit=2&after={found[-1]}")
+    assert found == sorted(created, reverse=True)
+
+
+def test_a_claim_shows_what_the_guest_was_just_answered_for(
+    start_tracker: StartTracker, database: Database, provider: Provider
+) -> None:
+    tracker = start_tracker(env={"DATABASE_URL": database.url, "TRACKER_FLUSH_INTERVAL_MS": "1000", **provider.env()})
+    anna = new_shopper(tracker, provider)
+    cart_id = anna.cart_with(pen=1)
+    guest = guest_cart(tracker, mug=2)
+    assert anna.claim(guest).json()["cart_id"] == cart_id
+    assert anna.quantities(cart_id) == {"pen": 1, "mug": 2}

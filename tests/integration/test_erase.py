@@ -289,3 +289,13 @@ def test_a_payment_that_fails_after_its_customer_was_erased_leads_to_nobody(
     wait_until(lambda: shared_database.fetch(status, order_id)[0]["status"] == "failed")
     assert anna.carts() == []
     assert shared_database.items(cart_id) == {}
+
+
+def test_a_cart_that_more_were_merged_into_than_a_statement_has_parameters_is_erased(database: Database) -> None:
+    target = stored_cart(database, 1, "a", **owned("anna", 1))
+    merged = (
+        "INSERT INTO carts (id, next_cart_id, closed_stamp) SELECT gen_random_uuid(), $1, 1 FROM generate_series(1, $2)"
+    )
+    database.fetch(merged, target, 33_000)
+    done = run(database, "erase", "--customer", "anna", "--yes")
+    assert (done.exit_code, database.items(target)) == (0, {}), done.output

@@ -83,8 +83,11 @@ class CustomerCarts:
         """Make a guest's cart the customer's, or merge it into their outstanding one; return what they have now.
 
         Without a guest's cart that is the outstanding one, or a new one. Raises NotFoundError when the cart belongs
-        to somebody else.
+        to somebody else, DatabaseUnavailableError when what this process has in hand is not stored in time.
         """
+        if guest_cart_id is not None:
+            # What the guest was answered for is looked for in the customer's cart from now on.
+            await self._carts.flush()
         for _ in range(CLAIM_TRIES):
             if guest_cart_id is not None:
                 # It may be on its way here from another worker: then it is the customer's before it has any items.
@@ -128,9 +131,12 @@ class CustomerCarts:
         """Return a cart of the customer's, or the one that it was merged into."""
         async with self._database.transaction() as connection:
             cart = await customer_store.find(connection, cart_id)
-            if cart is not None and cart.customer == customer and not cart.purchased:
-                end = (await customer_store.ends(connection, [cart_id])).get(cart_id, cart_id)
-                cart = await customer_store.find(connection, end)
+            if cart is None or cart.customer != customer:
+                raise NotFoundError("you have no cart of this id")
+            if cart.next_cart_id is None or cart.purchased:
+                return cart
+            end = (await customer_store.ends(connection, [cart_id])).get(cart_id, cart_id)
+            cart = await customer_store.find(connection, end)
         if cart is None or cart.customer != customer:
             raise NotFoundError("you have no cart of this id")
         return cart
@@ -178,10 +184,13 @@ async def purchase(connection: AsyncConnection, cart_id: CartId, customer: str, 
 
 async def undo_purchase(connection: AsyncConnection, cart_id: CartId, follow_up: FollowUp | None) -> None:
     """Open a purchased cart again, and bring back what has come for it meanwhile, unless that was purchased too."""
-    cart = await customer_store.find(connection, cart_id)
-    if cart is None or cart.next_cart_id is None:
-        return
-    locked = await customer_store.lock(connection, {cart_id, cart.next_cart_id})
-    await customer_store.reopen(connection, cart_id)
-    if locked[cart.next_cart_id].next_cart_id is None:
-        await merge(connection, cart.next_cart_id, cart_id, follow_up)
+    found = await successor(connection, cart_id)
+    while found is not None:
+        locked = await customer_store.lock(connection, {cart_id, found})
+        next_cart_id = locked[cart_id].next_cart_id
+        if next_cart_id == found:
+            await customer_store.reopen(connection, cart_id)
+            if locked[found].next_cart_id is None:
+                await merge(connection, found, cart_id, follow_up)
+            return
+        found = next_cart_id  # an erasing has led it elsewhere meanwhile

@@ -154,7 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payment: Payment | None = None
     """Who charges the customers; None switches off the checkout."""
 
-    stripe_secret_key: Annotated[str, Meta(pattern=r"^[\x21-\x7e]+$")] | None = None
+    stripe_secret_key: Annotated[str, Meta(pattern=r"^[\x21-\x7e]+\Z")] | None = None
     """Tracker's key at Stripe."""
 
     stripe_webhook_secret: str | None = None

@@ -1,5 +1,6 @@
 """A cart becomes an order, with the sandbox as the payment processor."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from tests.oidc import Provider
 from tests.parts import transaction
 from tests.reservations import reservation_service, wait_until
 from tests.store import Shopper, new_shopper, sell, settle_now
+from tracker.checkout.service import PAYMENT_TIMEOUT_S
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,7 @@ def test_a_bought_cart_cannot_be_bought_again(anna: Shopper) -> None:
         ({"Idempotency-Key": "k"}, {"payment_method": 5}, 400, "payment_method"),
         ({"Idempotency-Key": "k"}, {"payment_method": ""}, 400, "payment_method"),
         ({"Idempotency-Key": "k"}, {"payment_method": "ä"}, 400, "payment_method"),
+        ({"Idempotency-Key": "k"}, {"payment_method": "accepted\n"}, 400, "payment_method"),
     ],
 )
 def test_a_bad_checkout_is_named(
@@ -323,3 +326,28 @@ def test_the_reservations_follow_the_items(start_tracker: StartTracker, database
 def all_statuses(database: Database) -> dict[tuple[str, str], str]:
     rows = database.fetch("SELECT cart_id::text, external_id, status FROM reservations")
     return {(row["cart_id"], row["external_id"]): row["status"] for row in rows}
+
+
+def test_what_put_was_answered_for_is_bought_by_another_process(
+    start_tracker: StartTracker, database: Database, provider: Provider
+) -> None:
+    sell(database, "pen", "mug")
+    env = {"DATABASE_URL": database.url, "TRACKER_PAYMENT": "sandbox", **provider.env()}
+    one, other = (start_tracker(env={**env, "TRACKER_FLUSH_INTERVAL_MS": "1000"}) for _ in range(2))
+    anna = new_shopper(one, provider)
+    cart_id = anna.cart_with(pen=1, mug=2)
+    anna.tracker = other
+    lines = anna.check_out(cart_id).json()["lines"]
+    assert [(line["product_id"], line["quantity"]) for line in lines] == [("pen", 1), ("mug", 2)]
+
+
+def test_a_repeat_that_comes_when_no_checkout_can_be_under_way_does_not_wait(
+    anna: Shopper, shared_database: Database
+) -> None:
+    cart_id = anna.cart_with(pen=1)
+    order = anna.check_out(cart_id, "times-out-paid", key="late").json()
+    shared_database.fetch("UPDATE orders SET created_at = now() - interval '1 hour' WHERE id = $1", order["order_id"])
+    started = time.monotonic()
+    again = anna.check_out(cart_id, "times-out-paid", key="late")
+    assert (again.status_code, again.json()["order_id"]) == (202, order["order_id"])
+    assert time.monotonic() - started < PAYMENT_TIMEOUT_S / 2

@@ -1,24 +1,33 @@
 """Whatever becomes of a payment, the order ends once, and its cart with it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tests.conftest import Database, Tracker
+from tests.conftest import Database, Tracker, cart_of
+from tests.datalife import owned, stored_cart, stored_order
 from tests.oidc import Provider
-from tests.parts import WAITS_FOR_LOCK
+from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service
 from tests.reservations import wait_until
 from tests.store import Shopper, new_shopper, sell, settle_now
+from tracker.carts import customer_store
+from tracker.carts.aggregator import Aggregator
+from tracker.carts.domain import CartId, Item, new_cart_id
+from tracker.carts.service import BatchWriter, FollowUp
+from tracker.carts.store import Written
 from tracker.checkout import store
 from tracker.checkout.domain import Order, OrderCounts, Status
-from tracker.checkout.payments.protocol import Outcome, Paid, Refused
+from tracker.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Pending, Refused
 from tracker.checkout.payments.sandbox import SandboxProcessor
-from tracker.checkout.service import settle
-from tracker.checkout.settling import Settler
+from tracker.checkout.service import Checkout, settle
+from tracker.checkout.settling import Settler, settle_later
+from tracker.datalife import store as datalife_store
 from tracker.db.engine import create_engine
+from tracker.db.requests import RequestDatabase
 from tracker.jobs.runner import TryAgainError
+from tracker.waits import Waits
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +189,137 @@ def test_an_order_of_another_processor_waits_for_that(anna: Shopper, shared_data
     later = "SELECT 1 FROM pgqueuer WHERE payload = $1 AND execute_after > now() + interval '250 s'"
     wait_until(lambda: shared_database.fetch(later, order_id.encode()))
     assert anna.order(order_id)["status"] == "paying"
+
+
+def test_a_payment_that_the_processor_does_not_know_of_yet_is_asked_for_again(
+    anna: Shopper, shared_database: Database
+) -> None:
+    class Undecided(SandboxProcessor):
+        async def settle(self, payment_id: str) -> Outcome:
+            del payment_id
+            return Pending()
+
+    order_id = anna.check_out(anna.cart_with(pen=1), "times-out-paid").json()["order_id"]
+    shared_database.fetch("DELETE FROM pgqueuer WHERE payload = $1", order_id.encode())
+
+    async def settle() -> None:
+        engine = create_engine(shared_database.url)
+        try:
+            await Settler(engine, Undecided(), None).settle(order_id.encode())
+        finally:
+            await engine.dispose()
+
+    with pytest.raises(TryAgainError, match="does not know yet"):
+        asyncio.run(settle())
+    assert anna.order(order_id)["status"] == "paying"
+
+
+def test_a_browser_whose_order_is_paid_later_gets_its_new_cart_when_it_looks(
+    anna: Shopper, shared_database: Database
+) -> None:
+    cart_id = anna.cart_with(pen=1)
+    answer = anna.check_out(cart_id, "times-out-paid", cookie_cart=cart_id)
+    order, path = answer.json(), answer.headers["location"]
+    assert (answer.status_code, "set-cookie" in answer.headers) == (202, False)
+    assert "set-cookie" not in anna.call("GET", path, cart_id=cart_id).headers
+    settle_now(shared_database)
+    wait_until(lambda: anna.order(order["order_id"])["status"] == "paid")
+    assert cart_of(anna.call("GET", path, cart_id=cart_id)) == order["next_cart_id"]
+    for other in (None, anna.create_cart()):
+        assert "set-cookie" not in anna.call("GET", path, cart_id=other).headers
+
+
+def test_the_next_cart_of_a_refused_order_leads_back(anna: Shopper, shared_database: Database) -> None:
+    first = anna.cart_with(pen=1)
+    order = anna.check_out(first, "times-out-unpaid", cookie_cart=first).json()
+    second = order["next_cart_id"]
+    anna.put(second, "mug", quantity=1)
+    settle_now(shared_database)
+    wait_until(lambda: anna.order(order["order_id"])["status"] == "failed")
+    assert "set-cookie" not in anna.call("GET", f"/orders/{order['order_id']}", cart_id=first).headers
+    assert anna.call("GET", f"/carts/{second}").json()["cart_id"] == first
+    assert anna.quantities(second) == {"pen": 1, "mug": 1}
+    assert anna.put(second, "pen", quantity=5).status_code == 204
+    assert anna.quantities(first) == {"pen": 5, "mug": 1}
+    refused = anna.check_out(second)
+    assert (refused.status_code, first in refused.json()["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize("by", ["answer", "webhook"])
+def test_who_hears_of_a_refusal_brings_the_reservations_back_too(database: Database, by: str) -> None:
+    sell(database, "pen")
+    moved: list[tuple[CartId, CartId, list[str]]] = []
+
+    async def note_written(_: AsyncConnection, written: Sequence[Written]) -> None:
+        del written
+
+    async def note_moved(_: AsyncConnection, source: CartId, target: CartId, changed: Sequence[Written]) -> None:
+        moved.append((source, target, [external_id for _, external_id, _ in changed]))
+
+    async def scenario() -> None:
+        engine = create_engine(database.url, pool_size=3)
+        cart_id = new_cart_id()
+
+        class Late(SandboxProcessor):
+            async def confirm(self, payment_id: str, charge: Charge) -> Outcome:
+                del payment_id, charge
+                await BatchWriter(engine).write({(cart_id, "late"): Item.written(2**61, None, None, 1)})
+                return Refused("no") if by == "answer" else Pending()
+
+            def notice(self, payload: bytes, signature: str) -> Notice | None:
+                del signature
+                return Notice(payload.decode(), f"sandbox:accepted:{payload.decode()}", Refused("no"))
+
+        try:
+            async with engine.begin() as connection:
+                await customer_store.create(connection, cart_id, "anna")
+            await BatchWriter(engine).write({(cart_id, "pen"): Item.written(1, None, None, 1)})
+            aggregator, waits = Aggregator(1_000_000), Waits()
+            carts = new_service(aggregator, new_flusher(aggregator), engine)
+            follow_up = FollowUp(note_written, note_moved)
+            database_of_requests = RequestDatabase(engine, waits)
+            checkout = Checkout(
+                database_of_requests, waits, carts, Late(), settle_later=settle_later, follow_up=follow_up
+            )
+            order, _, next_cart_id = await checkout.check_out("anna", cart_id, "accepted", "k")
+            if by == "webhook":
+                assert order.status is Status.PAYING
+                await checkout.hear(order.id.encode(), "")
+            assert moved == [(next_cart_id, cart_id, ["late"])]
+            assert (await asyncio.to_thread(database.items, cart_id)).keys() == {"pen", "late"}
+        finally:
+            await engine.dispose()
+
+    asyncio.run(scenario())
+
+
+def test_a_refusal_that_meets_an_erasing_touches_no_cart_of_the_customers(database: Database) -> None:
+    following = stored_cart(database, 0, "late", **owned("anna", 0))
+    bought = stored_cart(database, 0, "mug", **owned("anna", 0, purchased=True, next_cart_id=following, closed_stamp=1))
+    order_id = stored_order(database, bought, "anna", status="paying")
+    nobodys = new_cart_id()
+
+    async def scenario() -> None:
+        engine = create_engine(database.url, pool_size=3)
+
+        async def refuse() -> None:
+            async with engine.begin() as connection:
+                await settle(connection, order_id, Refused("no"), None, OrderCounts())
+
+        try:
+            async with engine.begin() as connection:
+                await customer_store.lock(connection, {bought})
+                refusal = asyncio.create_task(refuse())
+                while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
+                    assert not refusal.done()
+                    await asyncio.sleep(0.01)
+                await customer_store.create(connection, nobodys, "erased-1")
+                await datalife_store.give_purchased(connection, [bought], "erased-1", nobodys, 5)
+            await refusal
+        finally:
+            await engine.dispose()
+
+    asyncio.run(scenario())
+    carts = {row["id"]: row for row in database.fetch("SELECT id::text, customer, next_cart_id FROM carts")}
+    assert (carts[following]["customer"], carts[following]["next_cart_id"]) == ("anna", None)
+    assert database.items(following).keys() == {"late"}

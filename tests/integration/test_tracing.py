@@ -18,7 +18,7 @@ from tests.faults.wire import Server, serve
 from tests.oidc import Provider
 from tests.parts import transaction
 from tests.reservations import free_port, reservation_service, statuses, wait_until, worker
-from tests.store import new_shopper, sell
+from tests.store import new_shopper, sell, settle_now
 from tests.stripe_api import ACCEPTED, stripe_api
 from tracker.tracing import STOP_TIMEOUT_S
 
@@ -179,6 +179,20 @@ def test_a_checkout_shows_its_payment(
     assert confirm.traceparent in sent.values()
     headers = database.fetch("SELECT headers FROM pgqueuer WHERE entrypoint = 'settle'")
     assert [request.span_id in str(row["headers"]) for row in headers] == [True]  # the job that looks after it
+
+
+def test_a_payment_that_is_settled_later_is_in_the_trace_of_its_checkout(
+    start_tracker: StartTracker, database: Database, provider: Provider, collector: Collector
+) -> None:
+    env = {"DATABASE_URL": database.url, "TRACKER_PAYMENT": "sandbox", **provider.env(), **collector.env}
+    anna = new_shopper(start_tracker(env=env), provider)
+    sell(database, "mug")
+    assert anna.check_out(anna.cart_with(mug=1), "times-out-paid").status_code == 202
+    settle_now(database)
+    (asked,) = collector.named("payment settle")
+    (job,) = collector.named("job settle")
+    (request,) = collector.named("POST /carts/{cart_id}/checkout")
+    assert (asked.parent_id, job.trace_id, asked.trace_id) == (job.span_id, request.trace_id, request.trace_id)
 
 
 def test_a_line_about_a_traced_request_names_its_trace(

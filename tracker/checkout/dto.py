@@ -14,7 +14,7 @@ class CheckoutIn(Struct):
     payment_method: Annotated[
         str,
         Meta(
-            pattern=r"^[\x21-\x7e]{1,255}$",
+            pattern=r"^[\x21-\x7e]{1,255}$(?!\n)",  # in Python `$` is also before a last newline, elsewhere it is not
             description="must be a string of 1 to 255 visible ASCII characters: what the payment processor calls it",
             examples=["accepted"],
         ),

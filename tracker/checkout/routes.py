@@ -13,12 +13,13 @@ from tracker.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.carts.domain import parse_cart_id
 from tracker.checkout.domain import Line, Order, Status
 from tracker.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
-from tracker.checkout.service import NOT_YOURS, Checkout
+from tracker.checkout.service import NOT_YOURS, Checkout, Found
 from tracker.errors import ConflictError, NotFoundError, PaymentRefusedError
 from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.idempotency import IdempotencyKey, check_key, describe_key
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.strict_json import JSONOperation, StrictJSON
+from tracker.texts import uuid_of
 
 RETRY_AFTER_S: Final = 5
 """When to look again for what became of an order that is still `paying`."""
@@ -75,37 +76,44 @@ async def check_out(  # what Litestar hands in
     if wanted is None:
         raise ConflictError(NOT_YOURS)
     found = await checkout.check_out(customer.subject, wanted, data.payment_method, key)
-    order, lines, next_cart_id = found
+    order = found[0]
+    if order.status is Status.FAILED:
+        raise PaymentRefusedError(order.reason)
     headers = {"Location": f"/orders/{order.id}"}
-    match order.status:
-        case Status.FAILED:
-            raise PaymentRefusedError(order.reason)
-        case Status.PAYING:
-            headers["Retry-After"] = str(RETRY_AFTER_S)
-        case Status.PAID:
-            if next_cart_id and cart_id_of_cookie(request.scope["headers"]) in {None, wanted}:
-                headers |= cookie_of(next_cart_id, request)
-    answer = _shown(order, lines, next_cart_id)
-    return Response(answer, status_code=202 if order.status is Status.PAYING else 200, headers=headers)
+    if order.status is Status.PAYING:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    elif cart_id_of_cookie(request.scope["headers"]) in {None, order.cart_id}:
+        headers |= _next_cart(found, request)
+    return Response(_shown(*found), status_code=202 if order.status is Status.PAYING else 200, headers=headers)
 
 
 @get(
     "/orders/{order_id:str}",
     summary="Show an order",
     responses={**CUSTOMER_PROBLEMS, 404: problem_spec("The customer has no such order")},
+    response_headers=[SETS_COOKIE],
+    operation_class=CartOperation,
     tags=["checkout"],
     **FOR_CUSTOMERS,
 )
 async def show_order(
     order_id: Annotated[str, PathParameter(description="An order of the customer")],
+    request: AnyRequest,
     customer: CurrentCustomer,
     checkout: Checkouts,
-) -> OrderOut:
-    """Show an order of the customer's, and what became of its payment."""
-    wanted = parse_cart_id(order_id)  # an order's id is of the same form
+) -> Response[OrderOut]:
+    """Show an order of the customer's, and what became of its payment.
+
+    A browser that still has the cart which was bought gets a new one, as its checkout may have ended without.
+    """
+    wanted = uuid_of(order_id)
     if wanted is None:
         raise NotFoundError("you have no order of this id")
-    return _shown(*await checkout.find(customer.subject, wanted))
+    found = await checkout.find(customer.subject, wanted)
+    order = found[0]
+    is_theirs = cart_id_of_cookie(request.scope["headers"]) == order.cart_id
+    headers = _next_cart(found, request) if order.status is Status.PAID and is_theirs else {}
+    return Response(_shown(*found), headers=headers)
 
 
 @post(
@@ -129,6 +137,12 @@ async def hear_stripe(
 ) -> None:
     """Take a webhook of Stripe's: what became of a payment."""
     await checkout.hear(await request.body(), signature)
+
+
+def _next_cart(found: Found, request: AnyRequest) -> dict[str, str]:
+    """Return the header that has the browser go on with the cart that took the place of the one that was bought."""
+    next_cart_id = found[2]
+    return {} if next_cart_id is None else cookie_of(next_cart_id, request)
 
 
 def _shown(order: Order, lines: list[Line], next_cart_id: str | None) -> OrderOut:

@@ -8,6 +8,7 @@ with it, a job that settles it later (`settling`). Whoever settles an order firs
 import asyncio
 import contextlib
 import logging
+import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -45,7 +46,10 @@ SETTLE_AFTER_S: Final = 60.0
 """After which a job asks what became of a payment: by then no checkout waits for it any more."""
 
 LOOK_AGAIN_S: Final = 0.2
-"""How often who repeats a checkout looks whether the first one has come to an end."""
+LOOK_AGAIN_CAP_S: Final = 3.0
+"""Shortest and longest wait until who repeats a checkout looks again whether the first one has come to an end.
+
+Each time takes twice as long as the one before: 480 repeats that looked every 0.2 s made others wait 0.8 s."""
 
 MAX_LINES: Final = 1000
 """Of an order: more is no shopper's, and would keep the cart locked for long."""
@@ -205,11 +209,14 @@ class Checkout:
             return await self._processor.confirm(payment_id, charge)
 
     async def _settled(self, order: Order) -> None:
-        """Return once another call or the job has settled an order, or when that takes too long."""
+        """Return once another call has settled an order, or when none can be under way any more."""
+        age_s = (datetime.now(UTC) - order.created_at).total_seconds()
+        wait_s = LOOK_AGAIN_S
         with contextlib.suppress(TimeoutError):
-            async with self._waits.within(PAYMENT_TIMEOUT_S):
+            async with self._waits.within(min(PAYMENT_TIMEOUT_S, PAYMENT_TIMEOUT_S - age_s)):
                 while order.status is Status.PAYING:
-                    await asyncio.sleep(LOOK_AGAIN_S)
+                    await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
+                    wait_s = min(LOOK_AGAIN_CAP_S, 2 * wait_s)
                     async with self._database.transaction() as connection:
                         order = await store.find(connection, order.id) or order
 

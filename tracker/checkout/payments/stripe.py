@@ -11,7 +11,6 @@ customer's presence (3-D Secure) is refused for that reason.
 import asyncio
 import contextlib
 import logging
-import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -30,6 +29,7 @@ from tracker.checkout.payments.protocol import (
 )
 from tracker.checkout.payments.stripe_http import HTTPClient
 from tracker.errors import ConfigurationError, InvalidInputError, NotConfiguredError
+from tracker.texts import uuid_of
 
 CALL_TIMEOUT_S: Final = 20.0
 """For a step in all, whatever it takes: tries, waits between them, a second question."""
@@ -179,7 +179,7 @@ class StripeProcessor:
         except (msgspec.DecodeError, RecursionError) as error:
             raise InvalidInputError("", f"the body must be an event of Stripe: {error}") from error
         order_id = intent.metadata.get(ORDER, "")
-        if not _is_uuid(order_id):
+        if uuid_of(order_id) != order_id:
             return None
         paid = event.type == "payment_intent.succeeded"
         return Notice(order_id, intent.id, Paid() if paid else _refused(intent))
@@ -259,10 +259,3 @@ def _verify(payload: bytes, signature: str, secret: str) -> None:
         pass
     rule = f"must be a signature of this body by Stripe, at most {SIGNATURE_TOLERANCE_S} seconds old"
     raise InvalidInputError("Stripe-Signature", rule)
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False

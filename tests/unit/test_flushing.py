@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.parts import new_flusher, new_service
+from tracker.carts import service
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.flusher import BACKOFF_CAP_S
+from tracker.errors import BufferFullError
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 
@@ -112,3 +114,19 @@ def test_a_service_whose_flusher_has_ended_is_not_ready() -> None:
         assert [*ready, carts.ready] == [False, True, False]
 
     asyncio.run(main())
+
+
+def test_a_full_buffer_is_told_once_a_minute_however_many_items_it_refuses(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aggregator = Aggregator(max_bytes=1)
+    carts = new_service(aggregator, new_flusher(aggregator), create_async_engine("postgresql+asyncpg://nowhere"))
+    carts.take(CART, "one", None, None, 1)
+    for _ in range(100):
+        with pytest.raises(BufferFullError):
+            carts.take(CART, "two", None, None, 1)
+    assert caplog.messages == ["no items are accepted"]
+    monkeypatch.setattr(service, "FULL_TOLD_EVERY_S", 0.0)
+    with pytest.raises(BufferFullError):
+        carts.take(CART, "two", None, None, 1)
+    assert caplog.messages == ["no items are accepted"] * 2

@@ -4,8 +4,9 @@ Nothing on the accepting side waits for PostgreSQL, unless the acknowledgement l
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -23,9 +24,12 @@ from tracker.confirmation import Confirmation
 from tracker.db.engine import is_pooled
 from tracker.db.failures import FollowUpError
 from tracker.db.requests import RequestDatabase
-from tracker.errors import DatabaseUnavailableError, UnconfirmedError
+from tracker.errors import BufferFullError, DatabaseUnavailableError, UnconfirmedError
 from tracker.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.settings import Ack
+
+FULL_TOLD_EVERY_S: Final = 60.0
+"""Least time between two lines of the log that say that the buffer is full: each item that is refused finds it so."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +97,7 @@ class CartService:
         self._keeps_journal = keeps_journal(ack)
         self._confirms = ack in {Ack.FSYNC, Ack.COMMIT}
         self._commit_timeout_s = commit_timeout_s
+        self._full_told_s = -FULL_TOLD_EVERY_S
         self.accepted = 0
         """How many writes were taken."""
 
@@ -104,7 +109,11 @@ class CartService:
         Return None if it is acknowledged, or else what says when it is, or why not (levels `fsync` and
         `commit`). Raises BufferFullError or JournalUnavailableError when nothing was taken.
         """
-        self._aggregator.check_room()
+        try:
+            self._aggregator.check_room()
+        except BufferFullError as error:
+            self._tell_full(error)
+            raise
         stamp = self._stamper.next()
         item = Item.written(stamp, name, value, quantity)
         if self._keeps_journal:
@@ -117,6 +126,12 @@ class CartService:
         if self._ack is Ack.FSYNC:
             return self._journal.synced()
         return self._flusher.committed(stamp, self._commit_timeout_s)
+
+    def _tell_full(self, error: BufferFullError) -> None:
+        now_s = time.monotonic()
+        if now_s - self._full_told_s >= FULL_TOLD_EVERY_S:
+            self._full_told_s = now_s
+            logger.error("no items are accepted", extra={"reason": str(error)})
 
     def take_and_note(
         self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None

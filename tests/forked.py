@@ -2,9 +2,10 @@
 
 A start from nothing costs a second of CPU, most of it imports, and the tests start Tracker some 500 times. What runs is
 the same command, with arguments, environment and streams of its own. That it starts from nothing too is shown where
-Tracker is stopped in its first moments, and by all tests of `tests/faults/wire`.
+Tracker is stopped in its first moments, and by all tests that start theirs with `tests.faults.wire`.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,10 @@ _LOADED_LATER: Final = ["tracker.logs", "litestar.plugins.pydantic.dto"]
 """By no module of a command, but by every start of a server."""
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([*sorted({where.partition(":")[0] for where in COMMANDS.values()}), *_LOADED_LATER])
+# `__main__` is pytest, if there is no xdist: multiprocessing loads it in every child that has not got it.
+_FORKS.set_forkserver_preload(
+    ["__main__", *sorted({where.partition(":")[0] for where in COMMANDS.values()}), *_LOADED_LATER]
+)
 
 
 class _Duplicate(Protocol):
@@ -43,7 +47,7 @@ class _Descriptor:
 
 
 class Forked:
-    """A running `tracker` command; its methods are those of `subprocess.Popen`."""
+    """A running `tracker` command, with the methods of `subprocess.Popen` that tests need."""
 
     def __init__(self, *arguments: str, env: Mapping[str, str], cwd: Path, stdout: int, stderr: int = 2) -> None:
         streams = _Descriptor(stdout), _Descriptor(stderr)
@@ -66,8 +70,9 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # the forkserver has heard of its end before us
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Ask it to stop."""

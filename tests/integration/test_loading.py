@@ -36,9 +36,10 @@ def supervisor(shared_database: Database, tmp_path_factory: pytest.TempPathFacto
         try:
             assert process.stdout
             yield Supervisor(process.pid, process.stdout.readline().rstrip().rpartition(":")[2])
-        finally:
             process.terminate()
             assert process.wait(STOP_TIMEOUT_S) == 0
+        finally:
+            process.kill()
 
 
 def compiled(pid: int) -> set[str]:

@@ -155,11 +155,11 @@ async def checked_out(store: Database, settings: Settings, customer: str, cart_i
     database = RequestDatabase(engine, waits)
     checkout = Checkout(database, waits, carts, processor, settle_later=later, follow_up=None)
     try:
-        order, _, _ = await checkout.check_out(customer, CartId(cart_id), ACCEPTED, "k")
+        found = await checkout.check_out(customer, CartId(cart_id), ACCEPTED, "k")
     finally:
         await processor.close()
         await engine.dispose()
-    return order
+    return found.order
 
 
 def test_a_payment_that_takes_too_long_leaves_the_order_paying(

@@ -227,6 +227,9 @@ def test_a_browser_whose_order_is_paid_later_gets_its_new_cart_when_it_looks(
     assert cart_of(anna.call("GET", path, cart_id=cart_id)) == order["next_cart_id"]
     for other in (None, anna.create_cart()):
         assert "set-cookie" not in anna.call("GET", path, cart_id=other).headers
+    anna.put(order["next_cart_id"], "mug", quantity=1)
+    following = anna.check_out(order["next_cart_id"]).json()["next_cart_id"]
+    assert cart_of(anna.call("GET", path, cart_id=cart_id)) == following  # the one before it is bought too
 
 
 def test_the_next_cart_of_a_refused_order_leads_back(anna: Shopper, shared_database: Database) -> None:
@@ -281,11 +284,11 @@ def test_who_hears_of_a_refusal_brings_the_reservations_back_too(database: Datab
             checkout = Checkout(
                 database_of_requests, waits, carts, Late(), settle_later=settle_later, follow_up=follow_up
             )
-            order, _, next_cart_id = await checkout.check_out("anna", cart_id, "accepted", "k")
+            found = await checkout.check_out("anna", cart_id, "accepted", "k")
             if by == "webhook":
-                assert order.status is Status.PAYING
-                await checkout.hear(order.id.encode(), "")
-            assert moved == [(next_cart_id, cart_id, ["late"])]
+                assert found.order.status is Status.PAYING
+                await checkout.hear(found.order.id.encode(), "")
+            assert moved == [(found.next_cart_id, cart_id, ["late"])]
             assert (await asyncio.to_thread(database.items, cart_id)).keys() == {"pen", "late"}
         finally:
             await engine.dispose()

@@ -131,12 +131,9 @@ class CustomerCarts:
         """Return a cart of the customer's, or the one that it was merged into."""
         async with self._database.transaction() as connection:
             cart = await customer_store.find(connection, cart_id)
-            if cart is None or cart.customer != customer:
-                raise NotFoundError("you have no cart of this id")
-            if cart.next_cart_id is None or cart.purchased:
-                return cart
-            end = (await customer_store.ends(connection, [cart_id])).get(cart_id, cart_id)
-            cart = await customer_store.find(connection, end)
+            if cart is not None and cart.customer == customer and cart.is_merged:
+                end = (await customer_store.ends(connection, [cart_id]))[cart_id]
+                cart = await customer_store.find(connection, end)
         if cart is None or cart.customer != customer:
             raise NotFoundError("you have no cart of this id")
         return cart
@@ -162,6 +159,11 @@ async def successor(connection: AsyncConnection, cart_id: CartId) -> CartId | No
     """Return the cart that took the place of a closed one."""
     cart = await customer_store.find(connection, cart_id)
     return None if cart is None else cart.next_cart_id
+
+
+async def end_of_chain(connection: AsyncConnection, cart_id: CartId) -> CartId | None:
+    """Return the cart that takes the items of a closed one now, which may have been closed often since."""
+    return (await customer_store.ends(connection, [cart_id])).get(cart_id)
 
 
 async def quantities(connection: AsyncConnection, cart_id: CartId) -> dict[str, int]:

@@ -139,6 +139,11 @@ class Cart(Struct, frozen=True):
     next_cart_id: CartId | None
     """The cart that takes its items now, if it does not itself."""
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether its items were moved into another cart."""
+        return self.next_cart_id is not None and not self.purchased
+
 
 Held = tuple[Item, int]
 """An item as a closed cart holds it, and the stamp at which that was closed."""

@@ -11,7 +11,7 @@ from litestar.params import HeaderParameter, JSONBody, PathParameter, SkipValida
 from tracker.carts.cookie import cart_id_of_cookie
 from tracker.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.carts.domain import parse_cart_id
-from tracker.checkout.domain import Line, Order, Status
+from tracker.checkout.domain import Status
 from tracker.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
 from tracker.checkout.service import NOT_YOURS, Checkout, Found
 from tracker.errors import ConflictError, NotFoundError, PaymentRefusedError
@@ -76,15 +76,15 @@ async def check_out(  # what Litestar hands in
     if wanted is None:
         raise ConflictError(NOT_YOURS)
     found = await checkout.check_out(customer.subject, wanted, data.payment_method, key)
-    order = found[0]
+    order = found.order
     if order.status is Status.FAILED:
         raise PaymentRefusedError(order.reason)
     headers = {"Location": f"/orders/{order.id}"}
     if order.status is Status.PAYING:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     elif cart_id_of_cookie(request.scope["headers"]) in {None, order.cart_id}:
-        headers |= _next_cart(found, request)
-    return Response(_shown(*found), status_code=202 if order.status is Status.PAYING else 200, headers=headers)
+        headers |= _open_cart(found, request)
+    return Response(_shown(found), status_code=202 if order.status is Status.PAYING else 200, headers=headers)
 
 
 @get(
@@ -110,10 +110,10 @@ async def show_order(
     if wanted is None:
         raise NotFoundError("you have no order of this id")
     found = await checkout.find(customer.subject, wanted)
-    order = found[0]
+    order = found.order
     is_theirs = cart_id_of_cookie(request.scope["headers"]) == order.cart_id
-    headers = _next_cart(found, request) if order.status is Status.PAID and is_theirs else {}
-    return Response(_shown(*found), headers=headers)
+    headers = _open_cart(found, request) if order.status is Status.PAID and is_theirs else {}
+    return Response(_shown(found), headers=headers)
 
 
 @post(
@@ -139,21 +139,21 @@ async def hear_stripe(
     await checkout.hear(await request.body(), signature)
 
 
-def _next_cart(found: Found, request: AnyRequest) -> dict[str, str]:
-    """Return the header that has the browser go on with the cart that took the place of the one that was bought."""
-    next_cart_id = found[2]
-    return {} if next_cart_id is None else cookie_of(next_cart_id, request)
+def _open_cart(found: Found, request: AnyRequest) -> dict[str, str]:
+    """Return the header that has the browser go on with the cart that takes the items of the bought one now."""
+    return {} if found.open_cart_id is None else cookie_of(found.open_cart_id, request)
 
 
-def _shown(order: Order, lines: list[Line], next_cart_id: str | None) -> OrderOut:
+def _shown(found: Found) -> OrderOut:
+    order = found.order
     return OrderOut(
         order_id=order.id,
         cart_id=order.cart_id,
-        next_cart_id=next_cart_id,
+        next_cart_id=found.next_cart_id,
         status=order.status,
         reason=order.reason,
         total=order.total,
         currency=order.currency,
         created_at=order.created_at,
-        lines=[OrderLineOut(line.sku, line.title, line.item_type, line.price, line.quantity) for line in lines],
+        lines=[OrderLineOut(line.sku, line.title, line.item_type, line.price, line.quantity) for line in found.lines],
     )

@@ -12,7 +12,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -47,9 +47,8 @@ SETTLE_AFTER_S: Final = 60.0
 
 LOOK_AGAIN_S: Final = 0.2
 LOOK_AGAIN_CAP_S: Final = 3.0
-"""Shortest and longest wait until who repeats a checkout looks again whether the first one has come to an end.
-
-Each time takes twice as long as the one before: 480 repeats that looked every 0.2 s made others wait 0.8 s."""
+"""Who repeats a checkout looks whether the first one has come to an end: after waits of, on average, 0.2 s and then
+twice as long each time up to 3 s. 480 repeats that looked every 0.2 s made others wait 0.8 s."""
 
 MAX_LINES: Final = 1000
 """Of an order: more is no shopper's, and would keep the cart locked for long."""
@@ -57,8 +56,17 @@ MAX_LINES: Final = 1000
 MAX_NAMED: Final = 20
 """Of the items that cannot be bought, those that an error names."""
 
-Found = tuple[Order, list[Line], CartId | None]
-"""An order, its lines, and the cart that took the place of the one that was bought (None if it failed)."""
+
+class Found(NamedTuple):
+    """An order, and what is shown of it."""
+
+    order: Order
+    lines: list[Line]
+    next_cart_id: CartId | None
+    """The cart that took the place of the one that was bought; None if it failed."""
+    open_cart_id: CartId | None
+    """The cart that takes its items now: another one, if the next one was bought too."""
+
 
 SettleLater = Callable[[AsyncConnection, str], Awaitable[None]]
 """Has an order settled by a job that is written in the caller's transaction."""
@@ -104,8 +112,8 @@ class Checkout:
             await self._carts.flush()
             order, placed = await self._place(customer, cart_id, method, key)
             if placed is not None:
-                order = await self._pay(order)
-                return order, *placed
+                lines, next_cart_id = placed
+                return Found(await self._pay(order), lines, next_cart_id, next_cart_id)
         if (order.cart_id, order.payment_method) != (cart_id, method):
             raise KeyReusedError(_KEY_REUSED)
         await self._settled(order)
@@ -117,10 +125,12 @@ class Checkout:
             order = await store.find(connection, order_id)
             if order is None or order.customer != customer:
                 raise NotFoundError("you have no order of this id")
-            next_cart_id = None
-            if order.status is not Status.FAILED:
-                next_cart_id = await customer_service.successor(connection, CartId(order.cart_id))
-            return order, await store.lines_of(connection, order_id), next_cart_id
+            lines = await store.lines_of(connection, order_id)
+            if order.status is Status.FAILED:
+                return Found(order, lines, None, None)
+            next_cart_id = await customer_service.successor(connection, CartId(order.cart_id))
+            open_cart_id = await customer_service.end_of_chain(connection, CartId(order.cart_id))
+            return Found(order, lines, next_cart_id, open_cart_id)
 
     async def hear(self, payload: bytes, signature: str) -> None:
         """Settle the order that a webhook of the processor is about; raises what `Processor.notice` does."""
@@ -150,7 +160,7 @@ class Checkout:
                 raise ConflictError(NOT_YOURS)
             if cart.purchased:
                 raise ConflictError("this cart is purchased already")
-            if cart.next_cart_id is not None:
+            if cart.is_merged:
                 raise ConflictError(f"this cart was merged into another: {cart.next_cart_id}")
             lines, currency = await _priced(connection, await customer_service.quantities(connection, cart_id))
             order = Order(
@@ -209,11 +219,11 @@ class Checkout:
             return await self._processor.confirm(payment_id, charge)
 
     async def _settled(self, order: Order) -> None:
-        """Return once another call has settled an order, or when none can be under way any more."""
+        """Return once another call has settled an order, or when none waits for the processor any more."""
         age_s = (datetime.now(UTC) - order.created_at).total_seconds()
         wait_s = LOOK_AGAIN_S
         with contextlib.suppress(TimeoutError):
-            async with self._waits.within(min(PAYMENT_TIMEOUT_S, PAYMENT_TIMEOUT_S - age_s)):
+            async with self._waits.within(PAYMENT_TIMEOUT_S - max(0.0, age_s)):
                 while order.status is Status.PAYING:
                     await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
                     wait_s = min(LOOK_AGAIN_CAP_S, 2 * wait_s)

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -364,6 +366,23 @@ def test_health_says_whether_items_are_accepted(start_tracker: StartTracker, dat
     assert run_tracker("health", "--port", port).returncode == 0
     tracker.stop()
     assert run_tracker("health", "--port", port).returncode == 1
+
+
+def test_health_waits_three_seconds_in_all_however_slowly_something_answers() -> None:
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(100):
+                time.sleep(1)
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=[server], daemon=True).start()
+        started = time.monotonic()
+        done = run_tracker("health", "--port", str(server.getsockname()[1]))
+    assert (done.returncode, "none within 3 s" in done.stderr) == (1, True)
+    assert time.monotonic() - started < 30
 
 
 def test_an_idle_service_uses_next_to_no_cpu(start_tracker: StartTracker, database: Database) -> None:

@@ -148,14 +148,16 @@ def test_a_postgresql_without_a_free_connection_is_not_noticed(
 
     async def take_all_connections(url: str, count: int, hold_s: float) -> None:
         held: list[asyncpg.Connection] = []
+        deadline = time.monotonic() + 60
         while len(held) < count:
+            assert time.monotonic() < deadline, f"{len(held)} of {count} connections taken"
             try:
                 held.append(await asyncpg.connect(url))
             except asyncpg.TooManyConnectionsError:
                 await asyncio.to_thread(
                     database.fetch,
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND application_name = 'tracker'",
+                    "WHERE datname = current_database() AND application_name LIKE 'tracker%'",
                 )
         await asyncio.sleep(hold_s)
         for connection in held:

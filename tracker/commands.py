@@ -1,7 +1,7 @@
 """`tracker serve` and `migrate`.
 
-A process that only supervises its workers loads what is needed to check the settings and the database, and nothing of
-the application.
+A process that only supervises its workers loads what is needed to check the settings, the archive and the database,
+and nothing else of the application.
 """
 
 import os

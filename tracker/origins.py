@@ -18,7 +18,7 @@ _NAME: Final = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]*[a
 _ADDRESS: Final = r"\[[0-9a-f:.]+\]"
 _ORIGIN: Final = re.compile(rf"(https?)://(?:{_NAME}|{_ADDRESS})(?::([1-9][0-9]{{0,4}}))?")
 _HOST: Final = re.compile(rf"(?:\*\.)?{_NAME}|{_ADDRESS}")
-_BELOW: Final = re.compile(r"[a-z0-9_-][a-z0-9_.-]*")  # no `@` or `:`: addresses are made of it
+_BELOW: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")  # no `@` or `:`, which end a user and a host in an address
 _PORT: Final = re.compile(rb":[0-9]*\Z")
 
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}

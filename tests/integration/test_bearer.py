@@ -70,6 +70,12 @@ def test_over_http_a_bearer_token_says_who_it_is(tracker: Tracker, provider: Pro
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, challenge)
 
 
+def test_two_tokens_are_nobodys(tracker: Tracker, provider: Provider) -> None:
+    both = [("Authorization", provider.bearer(subject)["Authorization"]) for subject in ("anna", "berta")]
+    for headers in (both, both[::-1]):
+        assert tracker.client.get("/me", headers=headers).status_code == 401
+
+
 def test_a_thousand_strange_tokens_cost_one_fetch(own_provider: Provider) -> None:
     own_provider.delay_s = 0.1
 

@@ -54,6 +54,7 @@ def test_what_is_no_host_is_refused(text: str) -> None:
         (b"*.cdn.example", True),  # no name that resolves; a browser cannot send it
         (b"evil.example:80@a.cdn.example", False),
         (b"my_app.cdn.example", True),
+        (b"a..cdn.example", False),
         (b"", False),
         (b":80", False),
         (b"\xff", False),

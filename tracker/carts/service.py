@@ -186,7 +186,7 @@ class CartService:
         if self._aggregator:
             reason = await self._flusher.committed(self._stamper.last, self._commit_timeout_s).wait()
             if reason is not None:
-                raise DatabaseUnavailableError(reason)
+                raise DatabaseUnavailableError("PostgreSQL has not stored in time what came before")
 
     def stop_waiting(self) -> None:
         """Answer those who wait for a confirmation that it did not come in time."""

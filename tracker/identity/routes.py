@@ -50,7 +50,9 @@ def caller_of(request: AnyRequest) -> Caller:
     return Caller(
         method=request.method,
         origin=f"{request.scope['scheme']}://{host}" if host else "",
-        authorization=", ".join(headers.getall("authorization", [])),  # two are nobody's, whichever a proxy has read
+        authorization=", ".join(
+            headers.getall("authorization", [])
+        ),  # two are no token: a proxy may have read the other
         cookies=tuple(headers.getall("cookie", [])),
         sent_origins=tuple(headers.getall("origin", [])),
         fetch_sites=tuple(headers.getall("sec-fetch-site", [])),

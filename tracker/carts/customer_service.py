@@ -132,8 +132,8 @@ class CustomerCarts:
         async with self._database.transaction() as connection:
             cart = await customer_store.find(connection, cart_id)
             if cart is not None and cart.customer == customer and cart.is_merged:
-                end = (await customer_store.ends(connection, [cart_id]))[cart_id]
-                cart = await customer_store.find(connection, end)
+                end = await end_of_chain(connection, cart_id)
+                cart = None if end is None else await customer_store.find(connection, end)  # None: pruned meanwhile
         if cart is None or cart.customer != customer:
             raise NotFoundError("you have no cart of this id")
         return cart

@@ -2,8 +2,6 @@
 
 import asyncio
 import csv
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from tests.conftest import REPO, Database, clean_environ, run_tracker
 from tests.faults.outages import Proxy
 from tests.order_lines import read_lines
 from tests.products import products_of, write_products
+from tests.terminal import shown_on_terminal
 from tracker.catalog.domain import Numbered, Product
 from tracker.catalog.service import Imported, import_products
 from tracker.cli import main
@@ -179,23 +178,7 @@ def test_standard_input_and_output_do_as_files(database: Database) -> None:
 
 def test_a_terminal_shows_how_far_the_file_is_read(database: Database, file: Path) -> None:
     write(file, *(f"{number},Mug,cup,10,EUR" for number in range(20_000)))
-    ours, theirs = pty.openpty()
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tracker", "catalog", "import", file],
-            env={**clean_environ(), "DATABASE_URL": database.url},
-            cwd=REPO,
-            stdout=subprocess.DEVNULL,
-            stderr=theirs,
-        )
-        os.close(theirs)
-        shown = b""
-        try:
-            while part := terminal.read(4096):
-                shown += part
-        except OSError:  # how a terminal whose other end is closed ends
-            pass
-        assert process.wait(30) == 0
+    shown = shown_on_terminal(database, "catalog", "import", str(file), data_dir=file.parent)
     assert re.search(rb"reading .*100%", shown), shown
 
 

@@ -1,12 +1,8 @@
 """`tracker prune`: what is old goes, what is needed stays, and no write is lost to it."""
 
 import asyncio
-import os
-import pty
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,10 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tests.conftest import REPO, Database, clean_environ
+from tests.conftest import Database
 from tests.datalife import DAY, cart_ids, days_ago, everything, owned, run, store_item, stored_cart, stored_order
 from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service, transaction
 from tests.reservations import wait_until
+from tests.terminal import shown_on_terminal
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.domain import CartId, Item, new_cart_id
@@ -365,21 +362,5 @@ def test_the_carts_of_a_large_table_are_looked_up_and_no_table_is_read_for_each_
 
 def test_a_terminal_shows_how_far_it_is(database: Database, tmp_path: Path) -> None:
     stored_cart(database, 91, "a")
-    ours, theirs = pty.openpty()
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tracker", "prune", "--older-than", "90d"],
-            env={**clean_environ(), "DATABASE_URL": database.url, "TRACKER_DATA_DIR": str(tmp_path)},
-            cwd=REPO,
-            stdout=subprocess.DEVNULL,
-            stderr=theirs,
-        )
-        os.close(theirs)
-        shown = b""
-        try:
-            while part := terminal.read(4096):
-                shown += part
-        except OSError:  # how a terminal whose other end is closed ends
-            pass
-        assert process.wait(30) == 0
+    shown = shown_on_terminal(database, "prune", "--older-than", "90d", data_dir=tmp_path)
     assert re.search(rb"carts .*100%", shown), shown

@@ -12,7 +12,7 @@ from tracker.carts.dead_letters import DeadLetter, DeadLetters
 from tracker.carts.journal.folders import worker_folders
 from tracker.carts.service import BatchWriter, FollowUp
 from tracker.db.database import database
-from tracker.db.engine import create_engine
+from tracker.db.engine import engine_on
 from tracker.db.failures import Failure, failure_of, first_line
 from tracker.errors import DatabaseUnavailableError
 from tracker.settings import load_settings
@@ -51,10 +51,9 @@ def retry() -> None:
 
 async def _retry_folder(url: str, folder: Path, follow_up: FollowUp | None) -> tuple[int, int]:
     letters = DeadLetters(folder)
-    engine = create_engine(url)
-    writer = BatchWriter(engine, follow_up)
     stored = refused = 0
-    try:
+    async with engine_on(url) as engine:
+        writer = BatchWriter(engine, follow_up)
         with letters.taken() as taken:
             for letter in taken:
                 error = await _refusal(writer.write({letter.key: letter.item}))
@@ -63,8 +62,6 @@ async def _retry_folder(url: str, folder: Path, follow_up: FollowUp | None) -> t
                 else:
                     letters.bury(letter.key, letter.item, error)
                     refused += 1
-    finally:
-        await engine.dispose()
     return stored, refused
 
 

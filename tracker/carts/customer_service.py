@@ -109,7 +109,7 @@ class CustomerCarts:
                 outstanding = new_cart_id()
                 await customer_store.create(connection, outstanding, customer)
             return outstanding
-        guest_cart_id = (await customer_store.ends(connection, [guest_cart_id])).get(guest_cart_id, guest_cart_id)
+        guest_cart_id = await end_of_chain(connection, guest_cart_id) or guest_cart_id
         locked = await customer_store.lock(connection, {guest_cart_id, outstanding or guest_cart_id})
         guest = locked.get(guest_cart_id)  # it may have been pruned meanwhile
         if guest is None or guest.next_cart_id is not None:

@@ -5,17 +5,16 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import click
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.catalog.csv_lines import FileError, ProductFile
 from tracker.catalog.service import Imported, export_products, import_products
 from tracker.db.database import database
-from tracker.db.engine import create_engine, dispose
+from tracker.db.engine import engine_on
 from tracker.db.schema import check_schema, upgrade_schema
 from tracker.errors import TrackerError
 from tracker.settings import load_settings
@@ -88,23 +87,14 @@ def export(file: BinaryIO) -> None:
 async def _import(
     url: str, products: ProductFile, report: Callable[[int, str], None], confirm: Callable[[], None]
 ) -> Imported:
-    async with _engine(url) as engine:
+    # A statement may take its time: a large catalog takes minutes.
+    async with engine_on(url, command_timeout_s=None) as engine:
         return await import_products(engine, products, report=report, confirm=confirm)
 
 
 async def _export(url: str, write: Callable[[bytes], Awaitable[None]]) -> int:
-    async with _engine(url) as engine:
+    async with engine_on(url, command_timeout_s=None) as engine:
         return await export_products(engine, write)
-
-
-@contextlib.asynccontextmanager
-async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
-    """Yield connections on which a statement may take its time: a large catalog takes minutes."""
-    engine = create_engine(url, command_timeout_s=None)
-    try:
-        yield engine
-    finally:
-        await dispose(engine)
 
 
 @contextlib.contextmanager

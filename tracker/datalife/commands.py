@@ -5,13 +5,12 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import click
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.carts.dead_letters import DeadLetter, DeadLetters
 from tracker.carts.domain import CartId, parse_cart_id
@@ -23,7 +22,7 @@ from tracker.datalife import service
 from tracker.datalife.domain import Amount, Whose, parse_age, stamp_at
 from tracker.datalife.export import Export
 from tracker.db.database import database
-from tracker.db.engine import create_engine, dispose
+from tracker.db.engine import engine_on
 from tracker.db.schema import check_schema
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.settings import load_settings
@@ -41,15 +40,6 @@ def _database() -> Iterator[tuple[str, Path]]:
     with database(settings) as url:
         check_schema(url)
         yield url, settings.data_dir
-
-
-@contextlib.asynccontextmanager
-async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(url, lock_timeout_s=LOCK_TIMEOUT_S)
-    try:
-        yield engine
-    finally:
-        await dispose(engine)
 
 
 def _age(_: click.Context, __: click.Parameter, text: str) -> timedelta:
@@ -75,7 +65,7 @@ def prune(age: timedelta, *, dry_run: bool) -> None:
 
 
 async def _prune(url: str, before: datetime, *, dry_run: bool) -> Amount:
-    async with _engine(url) as engine:
+    async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
         with _progress() as on_progress:
             return await service.prune(engine, before, dry_run=dry_run, on_progress=on_progress)
 
@@ -135,7 +125,7 @@ def erase(cart: str | None, customer: str | None, *, yes: bool) -> None:
 
 
 async def _amount(url: str, whose: Whose) -> Amount:
-    async with _engine(url) as engine:
+    async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
         return await service.amount_of(engine, whose)
 
 
@@ -144,7 +134,7 @@ async def _erase(url: str, whose: Whose, data_dir: Path) -> Amount:
         return sum(DeadLetters(folder).forget(cart_ids) for folder in worker_folders(data_dir))
 
     stamp = max(stamp_at(datetime.now(UTC)), _newest_stamp(data_dir))
-    async with _engine(url) as engine:
+    async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
         return await service.erase(engine, whose, stamp=stamp, forget=forget)
 
 
@@ -178,7 +168,7 @@ async def _export(url: str, whose: Whose, data_dir: Path, file: Path) -> Amount:
         found = (letter for folder in worker_folders(data_dir) for letter in DeadLetters(folder).all())
         return [letter for letter in found if letter.key[0] in cart_ids]
 
-    async with _engine(url) as engine:
+    async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
         document = Export(engine, whose, letters)
         with contextlib.ExitStack() as stack:
             output: BinaryIO | None = None

@@ -6,6 +6,7 @@ asyncpg reads the URL itself, so that it means what it means to libpq (`sslmode`
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -69,6 +70,18 @@ def create_engine(
         pool_timeout=pool_timeout_s,
         hide_parameters=True,  # an error that shows them shows carts, in the log
     )
+
+
+@contextlib.asynccontextmanager
+async def engine_on(
+    url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT_S, lock_timeout_s: float = LOCK_TIMEOUT_S
+) -> AsyncIterator[AsyncEngine]:
+    """Yield an engine of one connection, which a command works with; the options are those of `create_engine`."""
+    engine = create_engine(url, command_timeout_s=command_timeout_s, lock_timeout_s=lock_timeout_s)
+    try:
+        yield engine
+    finally:
+        await dispose(engine)
 
 
 def is_pooled(connection: AsyncConnection) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from tracker.db.database import database
-from tracker.db.engine import create_engine
+from tracker.db.engine import engine_on
 from tracker.reservations import store
 from tracker.reservations.domain import Status
 from tracker.settings import load_settings
@@ -42,22 +42,15 @@ def retry() -> None:
 
 
 async def _rows(url: str, status: Status, limit: int) -> Sequence[Any]:
-    engine = create_engine(url)
-    try:
-        async with engine.connect() as connection:
-            return await store.with_status(connection, status, limit)
-    finally:
-        await engine.dispose()
+    async with engine_on(url) as engine, engine.connect() as connection:
+        return await store.with_status(connection, status, limit)
 
 
 async def _retry(url: str) -> int:
     from tracker.reservations.service import retry_failed  # noqa: PLC0415  # spares `list` the jobs and httpx: 0.2 s
 
-    engine = create_engine(url)
-    try:
+    async with engine_on(url) as engine:
         return await retry_failed(engine)
-    finally:
-        await engine.dispose()
 
 
 def _shown(row: Any) -> str:  # noqa: ANN401  # SQLAlchemy's rows have no type of their own

@@ -6,7 +6,7 @@ import os
 import click
 
 from tracker.db.database import database
-from tracker.db.engine import create_engine, dispose
+from tracker.db.engine import engine_on
 from tracker.db.schema import check_schema
 from tracker.settings import Settings, load_settings
 from tracker.warranties.archive import open_archive
@@ -35,14 +35,11 @@ def archive_(*, repair: bool) -> None:
 
 async def _look(settings: Settings, url: str, *, repair: bool) -> tuple[int, int]:
     archive = open_archive(settings)
-    engine = create_engine(url)
     looked_at = lacking = 0
-    try:
+    async with engine_on(url) as engine:
         async for count, found in missing(engine, archive):
             looked_at += count
             lacking += len(found)
             if repair and found and (failed := await create_all(archive, found)):
                 raise next(iter(failed.values()))
-    finally:
-        await dispose(engine)
     return looked_at, lacking

@@ -19,8 +19,15 @@ from typing import IO, Final, Protocol
 from tracker.__main__ import main
 from tracker.cli import COMMANDS
 
-_LOADED_LATER: Final = ["tracker.logs", "litestar.plugins.pydantic.dto"]
-"""By no module of a command, but by every start of a server."""
+_LOADED_LATER: Final = [
+    "alembic.command",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "tracker.db.embedded",
+    "tracker.jobs.consumer",
+    "tracker.logs",
+    "tracker.supervisor",
+]
+"""By no module of a command, but by many calls of one."""
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
 # `__main__` is pytest, if there is no xdist: multiprocessing loads it in every child that has not got it.

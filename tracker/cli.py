@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from tracker.collector import collector_off
 from tracker.errors import TrackerError
 from tracker.settings import load_settings
 
@@ -40,7 +41,8 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module, _, name = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        with collector_off():
+            command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -66,6 +68,7 @@ def main(context: click.Context) -> None:
     """
     log = load_settings({name: text for name, text in os.environ.items() if name.startswith("TRACKER_LOG_")})
     if context.invoked_subcommand != "health":  # the one that logs nothing
-        from tracker.logs import set_up_logging  # noqa: PLC0415  # structlog takes as long as all of `health`
+        with collector_off():
+            from tracker.logs import set_up_logging  # noqa: PLC0415  # structlog takes as long as all of `health`
 
         set_up_logging(log.log_level, log.log_format)

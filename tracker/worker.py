@@ -21,6 +21,7 @@ from tracker.app import create_app
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.journal.folders import claim_folder
 from tracker.carts.traced import TracedCarts, TracedLane
+from tracker.collector import collector_off
 from tracker.context import Context
 from tracker.errors import ConfigurationError, LostItemsError
 from tracker.lane import Lane
@@ -136,7 +137,8 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     with tracing.tracing(os.environ), claim_folder(settings.data_dir, settings.node) as folder:
         traffic = Traffic() if settings.metrics is Switch.ON else None
-        app = create_app(settings, url=url, folder=folder, traffic=traffic)
+        with collector_off():
+            app = create_app(settings, url=url, folder=folder, traffic=traffic)
         guard, limits = app.state.guard, app.state.limits
         warranties = WarrantyLane(lambda: _context_of(app).warranties, guard)
         lane: Lane = FastLane(lambda: _context_of(app).carts, guard, limits, warranties)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from tests.conftest import STOP_TIMEOUT_S, Database, clean_environ
@@ -15,8 +16,11 @@ from tests.faults.outages import children, wait_until
 
 TRACKER: Final = [sys.executable, "-m", "tracker"]
 
-OF_THE_APPLICATION: Final = {"multidict", "obstore", "pydantic_core", "uvloop"}
-"""Compiled, so that the kernel knows who has them: of Litestar, the archive, the queue, and the event loop."""
+OF_THE_APPLICATION: Final = {"multidict", "obstore", "uvloop"}
+"""Compiled, so that the kernel knows who has them: of Litestar, the archive, and the event loop."""
+
+OF_THE_JOBS: Final = {"pydantic_core"}
+"""Of the queue."""
 
 
 @dataclass
@@ -54,7 +58,33 @@ def test_a_supervisor_loads_nothing_of_the_application(supervisor: Supervisor) -
 
     wait_until(both_workers_have_it)
     assert "sqlalchemy" in compiled(supervisor.pid)
-    assert not OF_THE_APPLICATION & compiled(supervisor.pid)
+    assert not (OF_THE_APPLICATION | OF_THE_JOBS) & compiled(supervisor.pid)
+
+
+def test_a_worker_without_jobs_does_not_load_their_queue(supervisor: Supervisor) -> None:
+    wait_until(lambda: all(compiled(worker) >= OF_THE_APPLICATION for worker in children(supervisor.pid)))
+    answer = httpx.get(f"http://127.0.0.1:{supervisor.port}/health/ready", timeout=30)
+    assert answer.status_code == 200
+    for worker in children(supervisor.pid):
+        assert not OF_THE_JOBS & compiled(worker)
+
+
+def test_what_serves_loads_no_migrations_and_no_other_models_than_it_has() -> None:
+    code = "import sys, tracker.cli, tracker.logs, tracker.commands, tracker.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert loaded >= {"litestar", "sqlalchemy.ext.asyncio", "structlog"}
+    assert not loaded & {
+        "alembic",
+        "attr",
+        "httpx",
+        "joserfc",
+        "opentelemetry",
+        "pgqueuer",
+        "pydantic",
+        "rich",
+        "stripe",
+    }
 
 
 def test_the_health_check_loads_nothing_of_the_application_and_no_log(supervisor: Supervisor) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from tests.conftest import REPO, Database, clean_environ, run_tracker
+from tracker.db.schema import known_revisions
 
 
 def alembic(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
@@ -36,6 +39,12 @@ def test_alembic_upgrades_checks_and_downgrades(empty_database: str) -> None:
     assert alembic("downgrade", "base", url=empty_database).returncode == 0
     assert tables(empty_database) == {"alembic_version"}
     assert alembic("upgrade", "head", url=empty_database).returncode == 0
+
+
+def test_the_names_of_the_migrations_files_tell_their_revisions() -> None:
+    scripts = ScriptDirectory.from_config(Config(REPO / "alembic.ini"))
+    newest_first = [script.revision for script in scripts.walk_revisions()]
+    assert known_revisions() == newest_first[::-1]
 
 
 def test_tracker_migrate_is_the_same_upgrade(empty_database: str) -> None:

@@ -26,7 +26,7 @@ from tracker.checkout.settling import Settler, settle_later
 from tracker.datalife import store as datalife_store
 from tracker.db.engine import create_engine
 from tracker.db.requests import RequestDatabase
-from tracker.jobs.runner import TryAgainError
+from tracker.jobs.handler import TryAgainError
 from tracker.waits import Waits
 
 

@@ -13,7 +13,7 @@ from tests.archives import store_some
 from tests.conftest import Database
 from tracker.db.engine import create_engine
 from tracker.jobs import breaker
-from tracker.jobs.runner import TryAgainError
+from tracker.jobs.handler import TryAgainError
 from tracker.warranties.archive import Archive, Object
 from tracker.warranties.archiving import AGAIN_S, Archiver
 from tracker.warranties.domain import new_warranty_id

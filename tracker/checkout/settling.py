@@ -18,8 +18,8 @@ from tracker.checkout.domain import Order, OrderCounts, Status
 from tracker.checkout.payments.protocol import Outcome, Paid, Pending, Processor, ProcessorUnavailableError, Refused
 from tracker.checkout.service import NOTHING_CHARGED, SETTLE_AFTER_S, settle
 from tracker.db.failures import shown
+from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
-from tracker.jobs.runner import TryAgainError
 from tracker.tracing import Kind
 
 JOB: Final = "settle"

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-from tracker.db.embedded import embedded_postgres
 from tracker.db.engine import dsn_of
 from tracker.settings import Settings
 
@@ -17,5 +16,8 @@ def database(settings: Settings, *, join: bool = True) -> Iterator[str]:
     if settings.database_url is not None:
         yield dsn_of(settings.database_url)
     else:
+        # With subprocess and shutil it is a megabyte, for nothing where DATABASE_URL is set.
+        from tracker.db.embedded import embedded_postgres  # noqa: PLC0415
+
         with embedded_postgres(settings.data_dir, join=join) as url:
             yield url

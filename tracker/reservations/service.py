@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tracker import tracing
 from tracker.db.failures import shown
 from tracker.jobs.breaker import Breaker
+from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
-from tracker.jobs.runner import TryAgainError
 from tracker.reservations import store
 from tracker.reservations.client import RefusedError, ReservationClient, UnansweredError
 from tracker.reservations.domain import Attempt, ReservationCounts, ReservationKey, backoff_s

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tracker import tracing
 from tracker.db.failures import shown
 from tracker.jobs.breaker import Breaker
+from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
-from tracker.jobs.runner import TryAgainError
 from tracker.warranties import store
 from tracker.warranties.archive import Archive, ArchiveUnavailableError, Failures, Object
 from tracker.warranties.domain import Warranty, WarrantyId, parse_warranty_id

@@ -1,0 +1,166 @@
+"""Takes jobs out of pgqueuer's queue and puts them back.
+
+Every error of PostgreSQL is waited out in the driver, statement by statement: pgqueuer itself gives up at
+the first one, and would then wait for the slowest call in hand before it could be started again. A
+statement that is sent twice does no harm here. A process says every few seconds which jobs it holds; when it
+is killed, or has not reached PostgreSQL for so long, its jobs go to another one after `HELD_FOR_S`.
+
+No job ends but by its handler: a cancelled one goes back into the queue (pgqueuer would delete it), and what
+pgqueuer puts aside as failed is put back.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import asyncpg
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.errors import RetryRequested
+from pgqueuer.domain.models import Job
+
+from tracker.db.connection import Connector
+from tracker.db.engine import dsn_of
+from tracker.db.failures import shown
+from tracker.jobs.handler import TryAgainError
+from tracker.jobs.queries import NAMES, queries_on
+
+HELD_FOR_S: Final = 15.0
+"""Without a word from its holder, after which a job is given to another."""
+
+POLL_S: Final = 2.0
+"""Longest time until a job is seen whose notification got lost; all are, once PostgreSQL was away."""
+
+BACKOFF_CAP_S: Final = 5.0
+"""Longest wait between two tries to reach PostgreSQL."""
+
+CONNECTIONS: Final = 3
+"""Of a runner: one listens, one says who is at work, one takes jobs and notes what became of them."""
+
+UPKEEP_EVERY_S: Final = 60.0
+SAY_AGAIN_AFTER: Final = 20
+"""Failed tries, about a minute."""
+
+KEEP_LOG: Final = timedelta(hours=1)
+"""How long pgqueuer's log of what happened to each job is kept; it writes three rows for each."""
+
+PRUNED_AT_ONCE: Final = 10_000
+"""Rows of one DELETE, so that none takes long; those that another runner deletes are passed over."""
+
+_PRUNE: Final = tuple(
+    f"DELETE FROM {table} WHERE id IN"  # noqa: S608  # fixed names
+    f" (SELECT id FROM {table} WHERE created < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    for table in (NAMES.queue_table_log, NAMES.statistics_table)
+)
+
+UPKEEP_STOP_TIMEOUT_S: Final = 0.5
+"""For the upkeep to end when the consumer does."""
+
+Call = Callable[[Job], Awaitable[None]]
+"""Does a job, or raises TryAgainError to have it put back."""
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Consumer:
+    """Takes the jobs of one handler from the database at `url`."""
+
+    def __init__(self, url: str, name: str, do: Call, *, concurrency: int, gives_up: asyncio.Event) -> None:
+        """Hand the jobs called `name` to `do`; at most `concurrency` (2 or more) are in hand.
+
+        Once `gives_up` is set, a PostgreSQL that is away is not waited for any more.
+        """
+        self._concurrency = concurrency
+        self._is_running = False
+        # The pool connects when it is first used, and the driver waits until that succeeds.
+        self._pool = asyncpg.create_pool(
+            connect=Connector(dsn_of(url), application_name="tracker jobs"), min_size=0, max_size=CONNECTIONS
+        )
+        self._manager = QueueManager(queries_on(_PatientDriver(self._pool, gives_up)), channel=NAMES.channel)
+
+        async def put_back_or_done(job: Job) -> None:
+            try:
+                await do(job)
+            except TryAgainError as error:
+                raise RetryRequested(timedelta(seconds=error.delay_s), str(error)) from error.__cause__
+
+        self._manager.entrypoint(name, on_failure="hold", accepts_context=False)(put_back_or_done)
+
+    async def run(self) -> None:
+        """Take jobs until `stop`; those in hand end first."""
+        async with self._pool:
+            self._is_running = True
+            upkeep = asyncio.create_task(_keep_up(self._manager), name="upkeep of the jobs")
+            try:
+                await self._manager.run(
+                    dequeue_timeout=timedelta(seconds=POLL_S),
+                    batch_size=max(1, min(50, self._concurrency // 2)),
+                    max_concurrent_tasks=self._concurrency,
+                    heartbeat_timeout=timedelta(seconds=HELD_FOR_S),
+                )
+            finally:
+                upkeep.cancel()
+                await asyncio.wait([upkeep], timeout=UPKEEP_STOP_TIMEOUT_S)
+                self._pool.terminate()
+
+    def stop(self) -> None:
+        """Take no more jobs."""
+        self._manager.shutdown.set()
+
+    def terminate(self) -> None:
+        """Cut the connections off, if there are any: a PostgreSQL that hangs is not waited for."""
+        if self._is_running:
+            self._pool.terminate()
+
+
+async def _keep_up(manager: QueueManager) -> None:
+    """Put back what was put aside, and prune the log, from time to time."""
+    while True:
+        try:
+            if ids := [job.id for job in await manager.queries.list_failed_jobs(limit=1000)]:
+                await manager.queries.requeue_jobs(ids)
+            for statement in _PRUNE:
+                while await manager.queries.driver.execute(statement, KEEP_LOG, PRUNED_AT_ONCE) != "DELETE 0":
+                    pass
+        except Exception:
+            logger.exception("the upkeep of the jobs failed; it is tried again")
+        await asyncio.sleep(UPKEEP_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
+
+
+class _PatientDriver(AsyncpgPoolDriver):
+    """Tries a statement again for as long as PostgreSQL is away, unless the process ends."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", gives_up: asyncio.Event) -> None:
+        super().__init__(pool)
+        self._gives_up = gives_up
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        """Run a statement and return its rows."""
+        return await self._patiently(lambda: super(_PatientDriver, self).fetch(query, *args))
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Run a statement."""
+        return await self._patiently(lambda: super(_PatientDriver, self).execute(query, *args))
+
+    async def _patiently(self, run: Callable[[], Awaitable[T]]) -> T:
+        tries = 0
+        while True:
+            try:
+                done = await run()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if self._gives_up.is_set():
+                    raise
+                if tries % SAY_AGAIN_AFTER == 0:
+                    logger.warning("the jobs wait for PostgreSQL", extra={"tries": tries + 1, "error": shown(error)})
+                tries += 1
+                longest_s = min(BACKOFF_CAP_S, 0.05 * 2 ** min(tries, 10))
+                await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311  # not a secret
+            else:
+                if tries:
+                    logger.warning("the jobs have reached PostgreSQL again", extra={"tries": tries})
+                return done

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.conftest import Database, StartTracker, cart_of, clean_environ, run_tracker
+from tests.conftest import REPO, Database, StartTracker, cart_of, clean_environ, run_tracker
+from tests.forked import forked
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
@@ -75,6 +76,20 @@ def test_a_stop_in_the_first_moments_is_heeded(tmp_path: Path) -> None:
         time.sleep(delay_s)
         process.terminate()
         assert process.wait(30) in {0, 128 + signal.SIGTERM}
+
+
+def test_a_start_follows_one_that_was_killed_while_it_made_its_postgresql(
+    start_tracker: StartTracker, tmp_path: Path
+) -> None:
+    env = {**clean_environ(), "TRACKER_DATA_DIR": str(tmp_path)}
+    for written in ("PG_VERSION", "global/pg_control", "base/1/PG_VERSION"):
+        process, stdout = forked("serve", "--port", "0", env=env, cwd=REPO)
+        with stdout:
+            wait_until((tmp_path / "postgres" / "cluster.new" / written).exists)
+            process.kill()
+            process.wait(30)
+    tracker = start_tracker()
+    assert tracker.post_item({"external_id": "a"}).status_code == 204
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

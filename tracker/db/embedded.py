@@ -119,7 +119,7 @@ def _running_server(folder: Path, server_lock: int) -> Iterator[None]:
     cluster = folder / "cluster"
     log_path = folder / "server.log"
     if not (cluster / "PG_VERSION").exists():
-        _create_cluster(bin_dir, cluster)
+        _create_cluster(bin_dir, cluster, server_lock)
     options = [f"-c{name}={value}" for name, value in SERVER_SETTINGS.items()]
     with log_path.open("ab") as log:
         server = subprocess.Popen(
@@ -158,8 +158,11 @@ def _watch(server: subprocess.Popen[bytes], stopping: threading.Event, log_path:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _create_cluster(bin_dir: Path, cluster: Path) -> None:
-    """Run initdb beside the final place and rename, so that a killed start leaves no half cluster."""
+def _create_cluster(bin_dir: Path, cluster: Path, server_lock: int) -> None:
+    """Run initdb beside the final place and rename, so that a killed start leaves no half cluster.
+
+    The next start waits for the lock, and so for an initdb that is still on its way out: both would write there.
+    """
     draft = cluster.with_name("cluster.new")
     shutil.rmtree(draft, ignore_errors=True)
     options = ["--username=tracker", "--auth=trust", "--locale=C.UTF-8", "--encoding=UTF8"]
@@ -170,6 +173,8 @@ def _create_cluster(bin_dir: Path, cluster: Path) -> None:
         text=True,
         check=False,
         timeout=START_TIMEOUT_S,
+        pass_fds=[server_lock],
+        preexec_fn=end_with_parent(os.getpid(), signal.SIGTERM),  # as above
     )
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["initdb said nothing"]

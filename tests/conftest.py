@@ -21,9 +21,11 @@ import asyncpg
 import httpx
 import hypothesis
 import pytest
+import trustme
 
 from tests.forked import Forked, forked
 from tests.oidc import Provider, running_provider
+from tests.sessions import Sessions
 from tracker.db.embedded import embedded_postgres
 from tracker.db.schema import upgrade_schema
 
@@ -42,18 +44,15 @@ class Database:
     """A migrated database of a test's own."""
 
     url: str
+    sessions: Sessions | None = None
+    """Kept between statements; None connects anew for each."""
 
     def fetch(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
         """Run a statement and return its rows."""
-
-        async def run() -> list[dict[str, Any]]:
-            connection = await asyncpg.connect(self.url)
-            try:
-                return [dict(row) for row in await connection.fetch(sql, *arguments)]
-            finally:
-                await connection.close()
-
-        return asyncio.run(run())
+        if self.sessions is not None:
+            return self.sessions.fetch(sql, *arguments)
+        with Sessions(self.url) as sessions:
+            return sessions.fetch(sql, *arguments)
 
     def items(self, cart_id: str) -> dict[str, dict[str, Any]]:
         """Return what is stored of a cart, by external id."""
@@ -146,6 +145,19 @@ def clean_environ() -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have one certificate authority known, to the tests and to all that they start, instead of 140.
+
+    No test goes beyond this machine, and to read the 140 takes each client of HTTP 15 ms.
+    """
+    path = tmp_path_factory.mktemp("authority") / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("SSL_CERT_FILE", str(path))
+        yield
+
+
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
     """A folder with a short name, as the socket of an embedded PostgreSQL needs it."""
@@ -219,7 +231,9 @@ def copied(server_url: str, template: str) -> Iterator[Database]:
     """Yield a fresh, migrated database."""
     name = f"tracker_test_{secrets.token_hex(4)}"
     _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield Database(_url_of(server_url, name))
+    url = _url_of(server_url, name)
+    with Sessions(url) as sessions:
+        yield Database(url, sessions)
     _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 

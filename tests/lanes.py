@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvicorn
+import uvloop
 from litestar import Litestar
 
 from tests.conftest import Database
@@ -139,7 +140,7 @@ def two_ways(
     clock: Clock | None = None,
     **more: Any,  # noqa: ANN401  # settings
 ) -> Iterator[Ways]:
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stack = contextlib.AsyncExitStack()
 
         async def start() -> list[int]:

@@ -1,18 +1,14 @@
-"""Runs the jobs of a handler in this process, and counts how they end.
-
-What takes jobs out of the queue (`consumer`) is loaded in a thread, once the process serves already: the queue's
-library takes 0.13 s, which no start needs to wait for.
-"""
+"""Runs the jobs of a handler in this process, and counts how they end."""
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import random
 from typing import TYPE_CHECKING, Final
 
 from tracker import tracing
 from tracker.jobs.handler import Handler, TryAgainError
+from tracker.jobs.library import load
 
 if TYPE_CHECKING:
     from pgqueuer.domain.models import Job
@@ -90,8 +86,8 @@ class JobRunner:
                     await asyncio.wait_for(self._stopping.wait(), RESTART_AFTER_S)
 
     async def _take_jobs(self) -> None:
-        consumer = await asyncio.to_thread(importlib.import_module, "tracker.jobs.consumer")
-        self._consumer = consumer.Consumer(
+        module = await asyncio.to_thread(load, "consumer")
+        self._consumer = module.Consumer(
             self._url, self._name, self._do, concurrency=self._concurrency, gives_up=self._cut_off
         )
         if not self._stopping.is_set():

@@ -1,23 +1,24 @@
 """`python -m tests.benchmarks`: measure, print, and save as JSON and SVG.
 
-The exit code is 0 whatever the figures are, 1 when a contestant fails, 2 when something must be installed.
+The exit code is 0 whatever the figures are, 1 when a contestant or a part has failed, 2 when something must be
+installed. Who fails is reported and not tried again; the others go on.
 """
 
 import argparse
-import os
-import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
 from tests.benchmarks import coalescing, flush_cost, jobs, latency, memory, throughput, visibility, warranties
+from tests.benchmarks.console import exit_code_of, say
 from tests.benchmarks.contestants import CONTESTANTS, JOURNAL
-from tests.benchmarks.errors import BenchmarkError, SetupError
-from tests.benchmarks.machine import cores_of_machine, describe, find_wrk, move_to
+from tests.benchmarks.failures import Failures
+from tests.benchmarks.machine import busy_warning, cores_of_machine, describe, find_wrk, move_to
 from tests.benchmarks.plot import draw
 from tests.benchmarks.postgres import databases
 from tests.benchmarks.processes import Site, running
@@ -42,33 +43,13 @@ class Plan(Struct, frozen=True):
 FULL: Final = Plan(rounds=4, seconds=4, soak_s=600, quick=False)
 QUICK: Final = Plan(rounds=2, seconds=2, soak_s=20, quick=True)
 
-QUIET_LOAD: Final = 0.5
-"""The load average of a machine that does nothing else is below it."""
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)  # noqa: T201  # the command's output
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _options(arguments)
     plan = QUICK if options.quick else FULL
     plan = Plan(options.rounds or plan.rounds, options.seconds or plan.seconds, options.soak or plan.soak_s, plan.quick)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what was started, as Ctrl-C does
-    try:
-        find_wrk()
-        _run(plan, options.only or NAMES, options.out, options.data)
-    except SetupError as error:
-        say(f"benchmarks: {error}")
-        return 2
-    except BenchmarkError as error:
-        say(f"benchmarks: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code_of("benchmarks", lambda: _run(plan, options.only or NAMES, options.out, options.data))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -90,7 +71,9 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _run(plan: Plan, names: Sequence[str], out: Path, data: Path | None) -> None:
+def _run(plan: Plan, names: Sequence[str], out: Path, data: Path | None) -> bool:
+    """Measure and report; return whether all went well."""
+    find_wrk()
     cores = cores_of_machine()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=data) as path:
@@ -103,8 +86,8 @@ def _run(plan: Plan, names: Sequence[str], out: Path, data: Path | None) -> None
             f"contestant on core {cores.server} (a second worker on {cores.second_worker}), load on core {cores.load},"
             f" PostgreSQL and Redis on core {cores.database}"
         )
-        if (load := os.getloadavg()[0]) > QUIET_LOAD:
-            say(f"something else runs here (load average {load:.1f}): the figures will move from round to round")
+        if warning := busy_warning():
+            say(warning)
         results = Results(machine, cores, plan.rounds, plan.seconds)
         move_to({cores.database})
         with databases(folder / "pg") as server:
@@ -122,6 +105,7 @@ def _run(plan: Plan, names: Sequence[str], out: Path, data: Path | None) -> None
     for line in lines_of(results):
         say(line)
     say(f"\nSaved in {out}")
+    return not results.failures
 
 
 def _warning(file_system: str) -> str:
@@ -129,34 +113,43 @@ def _warning(file_system: str) -> str:
 
 
 def _measure(plan: Plan, names: Sequence[str], site: Site, results: Results) -> None:
-    _measure_throughput(plan, names, site, results)
-    half_per_s = _half_load(site, results) if {"latency", "visibility"} & set(names) else 0.0
+    failures = Failures(say)
+    results.failures = failures.found
+    _measure_throughput(plan, names, site, results, failures)
+    half_load = cache(lambda: _half_load(site, results))  # for two parts, and for each to fail if it cannot be measured
     for part in (part for part in PARTS if part in names):
         say(f"\n{part}")
-        match part:
-            case "latency":
-                results.timings = latency.measure(
-                    site, half_per_s=half_per_s, rounds=plan.rounds, seconds=plan.seconds, say=say
-                )
-            case "visibility":
-                results.visible = visibility.measure(site, half_per_s=half_per_s, seconds=plan.seconds * 3)
-            case "coalescing":
-                results.coalescing = coalescing.measure(site, seconds=plan.seconds)
-            case "flush":
-                results.flush_costs = flush_cost.measure(site, quick=plan.quick)
-            case "jobs":
-                results.jobs = jobs.measure(site, quick=plan.quick)
-            case "warranties":
-                results.warranties = warranties.measure(
-                    site, rounds=plan.rounds, seconds=plan.seconds, quick=plan.quick, say=say
-                )
-            case "memory":
-                results.rest = memory.at_rest(site)
-            case _:
-                results.soak = memory.soak(site, seconds=plan.soak_s, say=say)
+        with failures.noting(part):
+            _measure_part(part, plan, site, results, failures, half_load)
 
 
-def _measure_throughput(plan: Plan, names: Sequence[str], site: Site, results: Results) -> None:
+def _measure_part(
+    part: str, plan: Plan, site: Site, results: Results, failures: Failures, half_load: Callable[[], float]
+) -> None:
+    match part:
+        case "latency":
+            results.timings = latency.measure(
+                site, failures, half_per_s=half_load(), rounds=plan.rounds, seconds=plan.seconds, say=say
+            )
+        case "visibility":
+            results.visible = visibility.measure(site, half_per_s=half_load(), seconds=plan.seconds * 3)
+        case "coalescing":
+            results.coalescing = coalescing.measure(site, seconds=plan.seconds)
+        case "flush":
+            results.flush_costs = flush_cost.measure(site, quick=plan.quick)
+        case "jobs":
+            results.jobs = jobs.measure(site, quick=plan.quick)
+        case "warranties":
+            results.warranties = warranties.measure(
+                site, failures, rounds=plan.rounds, seconds=plan.seconds, quick=plan.quick, say=say
+            )
+        case "memory":
+            results.rest = memory.at_rest(site)
+        case _:
+            results.soak = memory.soak(site, seconds=plan.soak_s, say=say)
+
+
+def _measure_throughput(plan: Plan, names: Sequence[str], site: Site, results: Results, failures: Failures) -> None:
     present = []
     for contestant in (contestant for contestant in CONTESTANTS if contestant.name in names):
         if missing := contestant.missing():
@@ -165,7 +158,7 @@ def _measure_throughput(plan: Plan, names: Sequence[str], site: Site, results: R
             present.append(contestant)
     if present:
         say("\nthroughput")
-        results.turns = throughput.measure(present, site, rounds=plan.rounds, seconds=plan.seconds, say=say)
+        results.turns = throughput.measure(present, site, failures, rounds=plan.rounds, seconds=plan.seconds, say=say)
         results.summaries = throughput.summarize(results.turns, present)
 
 

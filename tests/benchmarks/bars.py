@@ -41,6 +41,11 @@ def _warranties_ratio(results: Results, name: str, others: list[str]) -> Spread 
     return results.warranties.ratio(name, others) if results.warranties else None
 
 
+def _list_growth(results: Results) -> Spread | None:
+    growth_mib = results.warranties.list_growth_mib() if results.warranties else None
+    return None if growth_mib is None else spread([growth_mib])
+
+
 _BARS: Final[tuple[tuple[str, float, bool, Callable[[Results], Spread | None]], ...]] = (
     ("POST /item, known cart, against the limit", 0.45, False, lambda results: _of_limit(results, ITEM_KNOWN)),
     ("POST /item, new cart, against the limit", 0.40, False, lambda results: _of_limit(results, ITEM_NEW)),
@@ -98,7 +103,7 @@ _BARS: Final[tuple[tuple[str, float, bool, Callable[[Results], Spread | None]], 
         "long list of warranties over the short, MiB",
         8,
         True,
-        lambda results: spread([results.warranties.list_growth_mib()]) if results.warranties else None,
+        _list_growth,
     ),
     (
         "rows written per distinct item of a flush",

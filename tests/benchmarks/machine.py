@@ -21,6 +21,10 @@ from tests.benchmarks.errors import SetupError
 LIBRARIES: Final = ("uvicorn", "uvloop", "httptools", "litestar", "msgspec", "sqlalchemy", "asyncpg")
 
 
+QUIET_LOAD: Final = 0.5
+"""The load average of a machine that does nothing else is below it."""
+
+
 class Cores(Struct, frozen=True):
     """Which core is whose."""
 
@@ -61,11 +65,26 @@ def move_to(cores: Iterable[int], pid: int = 0) -> None:
     os.sched_setaffinity(pid, cores)
 
 
+def busy_warning() -> str | None:
+    """Return what is to be said of a machine that does something else as well."""
+    load = os.getloadavg()[0]
+    if load <= QUIET_LOAD:
+        return None
+    return f"something else runs here (load average {load:.1f}): the figures will move from round to round"
+
+
 def find_wrk() -> str:
     """Return the path of wrk, or raise SetupError that says how to install it."""
     if path := shutil.which("wrk"):
         return path
     raise SetupError("wrk is not installed; it sends the load. Install it: apt-get install wrk (or: dnf install wrk)")
+
+
+def find_git() -> str:
+    """Return the path of Git, or raise SetupError that says how to install it."""
+    if path := shutil.which("git"):
+        return path
+    raise SetupError("git is not installed; it has the commit to compare with. Install it: apt-get install git")
 
 
 def describe(folder: Path) -> Machine:

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import itertools
 import re
+import secrets
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +14,6 @@ import asyncpg
 
 from tracker.db.embedded import embedded_postgres
 from tracker.db.schema import upgrade_schema
-
-_TEMPLATE: Final = "bench_template"
 
 PLAIN_TABLES: Final = """
 CREATE TABLE carts (id uuid PRIMARY KEY);
@@ -52,22 +52,34 @@ class Databases:
         self.server_url = server_url
         self.pid = pid
         """Of the process whose children do the work."""
+        self._prefix = f"bench_{secrets.token_hex(3)}"
         self._numbers = itertools.count(1)
-        run_sql(server_url, f"CREATE DATABASE {_TEMPLATE}")
-        upgrade_schema(_url_of(server_url, _TEMPLATE))
 
     @contextlib.contextmanager
     def fresh(self, *, plain: bool = False) -> Iterator[str]:
         """Yield the URL of a new database, with Tracker's tables or the plain ones; drop it at the end."""
-        name = f"bench_{next(self._numbers)}"
-        run_sql(self.server_url, f"CREATE DATABASE {name}" if plain else f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-        url = _url_of(self.server_url, name)
-        if plain:
-            run_sql(url, PLAIN_TABLES)
-        try:
+        with self.copy_of("template1" if plain else self._migrated) as url:
+            if plain:
+                run_sql(url, PLAIN_TABLES)
             yield url
+
+    @contextlib.contextmanager
+    def copy_of(self, template: str) -> Iterator[str]:
+        """Yield the URL of a new database that is as the one named `template`; drop it at the end."""
+        name = f"{self._prefix}_{next(self._numbers)}"
+        run_sql(self.server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield _url_of(self.server_url, name)
         finally:
             run_sql(self.server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+    @cached_property
+    def _migrated(self) -> str:
+        """The name of a database with Tracker's tables, to copy instead of a migration for each."""
+        name = f"{self._prefix}_template"
+        run_sql(self.server_url, f"CREATE DATABASE {name}")
+        upgrade_schema(_url_of(self.server_url, name))
+        return name
 
 
 def disconnect_all(server_url: str, database: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tests.benchmarks.bars import bars_of
 from tests.benchmarks.results import Results
+from tests.benchmarks.stats import Spread
 
 
 def lines_of(results: Results) -> Iterator[str]:
@@ -17,7 +18,13 @@ def lines_of(results: Results) -> Iterator[str]:
     yield from _memory(results)
     for left_out in results.left_out:
         yield f"Left out: {left_out}"
+    for failure in results.failures:
+        yield f"FAILED: {failure.name}: {failure.reason}"
     yield from _bars(results)
+
+
+def _shown(spread: Spread | None) -> str:
+    return "-" if spread is None else spread.shown()
 
 
 def _throughput(results: Results) -> Iterator[str]:
@@ -30,9 +37,9 @@ def _throughput(results: Results) -> Iterator[str]:
     )
     for line in results.summaries:
         yield (
-            f"  {line.title:28} {line.shape:12} {line.per_second.shown(0):>24} {line.of_limit.shown():>19}"
+            f"  {line.title:28} {line.shape:12} {line.per_second.shown(0):>24} {_shown(line.of_limit):>19}"
             f" {line.p50_ms.median:7.2f} {line.p99_ms.median:7.2f} {line.p999_ms.median:7.2f}"
-            f" {line.cpu_us.shown(0):>15} {line.cpu_of_limit.shown():>19} {line.busy.median:5.0%}"
+            f" {line.cpu_us.shown(0):>15} {_shown(line.cpu_of_limit):>19} {line.busy.median:5.0%}"
             f" {line.settle_s.median:8.1f} s {line.failed:6}"
         )
     yield ""
@@ -136,6 +143,6 @@ def _memory(results: Results) -> Iterator[str]:
 def _bars(results: Results) -> Iterator[str]:
     yield "Bars"
     for bar in bars_of(results):
-        measured = "-" if bar.measured is None else bar.measured.shown()
         verdict = {True: "met", False: "not met", None: "not measured"}[bar.met]
-        yield f"  {bar.title:46} {measured:>20}  {'at most' if bar.at_most else 'at least'} {bar.wanted:<6g} {verdict}"
+        bound = f"{'at most' if bar.at_most else 'at least'} {bar.wanted:<6g}"
+        yield f"  {bar.title:46} {_shown(bar.measured):>20}  {bound} {verdict}"

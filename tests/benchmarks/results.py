@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct, field
 
 from tests.benchmarks.coalescing import Coalescing
+from tests.benchmarks.failures import Failure
 from tests.benchmarks.flush_cost import FlushCost
 from tests.benchmarks.jobs import Jobs
 from tests.benchmarks.latency import Timing
@@ -34,6 +35,8 @@ class Results(Struct):
     rest: Rest | None = None
     soak: Soak | None = None
     left_out: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    """Who has no figures here, because something went wrong."""
 
     def save(self, path: Path) -> None:
         """Write them to a file."""

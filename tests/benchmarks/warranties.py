@@ -20,11 +20,14 @@ from msgspec import Struct
 
 from tests.benchmarks.contestants import Contestant, script, uvicorn
 from tests.benchmarks.errors import BenchmarkError
+from tests.benchmarks.failures import Failures
 from tests.benchmarks.postgres import run_sql
 from tests.benchmarks.processes import Server, Site, running
 from tests.benchmarks.requests import write_warranty_requests
 from tests.benchmarks.stats import Spread, spread
 from tests.benchmarks.wrk import Load, drive
+
+PART: Final = "warranties"
 
 STORES: Final = 20
 ITEMS: Final = 1000
@@ -116,15 +119,19 @@ class Warranties(Struct, frozen=True):
         """Return the spread of a figure over the rounds."""
         return spread([what(turn) for turn in self.turns if turn.contestant == contestant])
 
-    def ratio(self, contestant: str, others: Sequence[str]) -> Spread:
-        """Return its warranties a second over those of the best of the others, round by round."""
+    def ratio(self, contestant: str, others: Sequence[str]) -> Spread | None:
+        """Return its warranties a second over those of the best of the others, round by round, if none failed."""
+        if not {contestant, *others} <= self.titles().keys():
+            return None
         best = max(others, key=lambda name: self.of(name, lambda turn: turn.load.per_second).median)
         per_second = {(turn.contestant, turn.round): turn.load.per_second for turn in self.turns}
         rounds = sorted({turn.round for turn in self.turns})
         return spread([per_second[contestant, number] / per_second[best, number] for number in rounds])
 
-    def list_growth_mib(self) -> float:
-        """Return by how much more memory the long list takes than the short one, whoever reads it."""
+    def list_growth_mib(self) -> float | None:
+        """Return by how much more memory the long list takes than the short one, whoever reads it, if none failed."""
+        if not self.lists:
+            return None
         least, most = (
             max(listed.grown_mib for listed in self.lists if listed.rows == rows)
             for rows in sorted({listed.rows for listed in self.lists})
@@ -132,19 +139,27 @@ class Warranties(Struct, frozen=True):
         return most - least
 
 
-def measure(site: Site, *, rounds: int, seconds: float, quick: bool, say: Callable[[str], None]) -> Warranties:
-    """Let all contestants run in turns; then read lists."""
+def measure(
+    site: Site, failures: Failures, *, rounds: int, seconds: float, quick: bool, say: Callable[[str], None]
+) -> Warranties:
+    """Let all contestants run in turns; then read lists. Those that failed are not in it."""
     requests = write_warranty_requests(site.folder, stores=STORES, skus=ITEMS)
+    present = []
+    for contestant in CONTESTANTS:
+        if missing := contestant.missing():
+            say(f"  left out: {contestant.title}: {missing} is not installed")
+        else:
+            present.append(contestant)
     turns: list[Turn] = []
-    for number in range(1, rounds + 1):
-        for contestant in CONTESTANTS:
-            if missing := contestant.missing():
-                say(f"  left out: {contestant.title}: {missing} is not installed")
-                continue
+    for number, contestant in failures.turns(PART, present, rounds):
+        with failures.noting(PART, contestant.name):
             turn = _turn(contestant, site, requests, number, seconds)
             turns.append(turn)
             say(f"  round {number}  {turn.title:38} {turn.load.per_second:7,.0f}/s  {turn.per_commit:5.1f} a commit")
-    return Warranties(turns, _lists(site, QUICK_LISTS if quick else LISTS))
+    lists: list[Listed] = []
+    with failures.noting(f"{PART}, lists"):
+        lists = _lists(site, QUICK_LISTS if quick else LISTS)
+    return Warranties([turn for turn in turns if not failures.has(PART, turn.contestant)], lists)
 
 
 _WRITTEN: Final = "SELECT count(*), count(DISTINCT xmin::text) FROM warranties"

@@ -1,0 +1,127 @@
+"""The two sides of a comparison: a commit, and this checkout as it is, each in a folder of its own.
+
+The checkout is copied too, so that both start from the same kind of place, and nobody who works in it meanwhile is
+measured with it. A side is only run: nothing of it is imported here, as an old one may have other modules. It migrates
+its own database, which has the tables of its time.
+"""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from tests.benchmarks.errors import BenchmarkError
+from tests.benchmarks.machine import find_git
+from tests.benchmarks.postgres import name_of
+from tests.benchmarks.processes import REPO, Site, environ_with
+
+COPIED: Final = ("tracker", "alembic", "alembic.ini", "requirements.txt")
+"""What `tracker serve` and `tracker migrate` need of a checkout."""
+
+LINES: Final = 15
+"""Of what a failed command said, at the end."""
+
+
+class Side(Struct, frozen=True):
+    """One of two versions of Tracker."""
+
+    name: str
+    folder: Path
+    python: str
+    template: str
+    """The name of a database that it has migrated; each turn gets a copy."""
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return what runs a command of it."""
+        return [self.python, "-m", "tracker", *arguments]
+
+
+def commit_of(revision: str) -> str:
+    """Return the full name of a commit; raise BenchmarkError if there is none of that name."""
+    command = [find_git(), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchmarkError(f"Git knows no commit {revision!r}")
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def sides(commit: str, site: Site, say: Callable[[str], None]) -> Iterator[tuple[Side, Side]]:
+    """Yield the old side and the new one, ready to be started."""
+    old, new = site.folder / "old", site.folder / "new"
+    _export(commit, old)
+    _copy_checkout(new)
+    python = sys.executable
+    if (old / "requirements.txt").read_bytes() != (new / "requirements.txt").read_bytes():
+        say(f"{commit[:10]} requires other packages: they are installed in a folder of their own")
+        python = _installed(old, site.folder / "venv")
+    with _ready("old", old, python, site) as old_side, _ready("new", new, sys.executable, site) as new_side:
+        yield old_side, new_side
+
+
+def _export(commit: str, folder: Path) -> None:
+    archive = folder.with_suffix(".tar")
+    _run([find_git(), "archive", "--format=tar", f"--output={archive}", commit], REPO, {})
+    with tarfile.open(archive) as files:
+        files.extractall(folder, filter="data")
+    archive.unlink()
+
+
+def _copy_checkout(folder: Path) -> None:
+    """Copy what Git knows or would, with what is not committed yet."""
+    listed = _run([find_git(), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *COPIED], REPO, {})
+    for name in filter(None, listed.split("\0")):
+        if (REPO / name).is_file():  # else it is deleted, and that not committed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPO / name, folder / name)
+
+
+def _installed(folder: Path, venv: Path) -> str:
+    """Install what the side in `folder` requires, by its own lists with hashes; return the interpreter.
+
+    It is installed too, as `make run` does it: some versions of Tracker ask the installation which one they are.
+    """
+    _run([sys.executable, "-m", "venv", str(venv)], folder, {})
+    python = str(venv / "bin" / "python")
+    install = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    lists = ("-r", "requirements.txt", "-r", "requirements-build.txt")
+    _run([*install, "--require-hashes", *lists], folder, {})
+    _run([*install, "--no-deps", "--no-build-isolation", "-e", "."], folder, {})
+    return python
+
+
+@contextlib.contextmanager
+def _ready(name: str, folder: Path, python: str, site: Site) -> Iterator[Side]:
+    """Yield a side once it is known to run its own modules, which are compiled, and has its tables."""
+    loaded = _run([python, "-c", "import tracker; print(tracker.__file__)"], folder, {}).strip()
+    if not Path(loaded).is_relative_to(folder):
+        raise BenchmarkError(f"the {name} side would run {loaded}, not what is in {folder}")
+    _run([python, "-m", "compileall", "-q", "tracker", "alembic"], folder, {})
+    with site.databases.copy_of("template1") as url:
+        side = Side(name, folder, python, name_of(url))
+        environ = {"DATABASE_URL": url, "TRACKER_DATA_DIR": str(site.folder / f"{name}-data")}
+        _run(side.command("migrate"), folder, environ)
+        yield side
+
+
+def _run(command: Sequence[str], folder: Path, environ: dict[str, str]) -> str:
+    """Run a command in `folder`, with the modules there, and return what it prints."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environ_with(environ, folder),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()[-LINES:]
+        raise BenchmarkError("\n  ".join([f"{' '.join(command)} failed in {folder}:", *said]))
+    return done.stdout

@@ -3,19 +3,51 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-faults bench lint format lock swagger-ui clean
+# Python compiles a module once, and not again in each of the processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Fast tests first, one worker a file; three workers for two cores, as many tests wait.
+PYTEST := pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help run test test-faults test-busy coverage bench bench-pair lint format lock swagger-ui clean
+
+help:  ## Show this
+	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1\t/p' Makefile | expand -t 20
+	@echo
+	@sed -n 's/^#| \{0,1\}//p' Makefile
+
+#| which         where it runs                               how long, on two quiet cores
+#| test          everywhere, before each change lands        3 minutes, lint included
+#| test-faults   by hand, before a release                   12 minutes
+#| test-busy     by hand, after a change to many tests       15 minutes
+#| coverage      by hand                                     6 minutes
+#| bench         by hand, on a quiet machine                 40 minutes; ARGS="--quick" 9
+#| bench-pair    by hand, with each change for speed         6 minutes
 
 run: $(VENV)/for-run  ## Serve on http://127.0.0.1:8000; ARGS="--port 9000" passes options on
 	@exec $(BIN)/tracker serve $(ARGS)
 
-test: lint $(VENV)/for-login-test  ## Everything that is checked before a change lands
-	$(BIN)/pytest -m "not slow" --numprocesses 3 --dist loadfile
+test: $(if $(ARGS),,lint) $(VENV)/for-test $(VENV)/for-login-test  ## Lint and test; ARGS="tests/unit -k cookie" runs a part, without lint
+	$(BIN)/$(PYTEST) -m "not slow" $(ARGS)
 
-test-faults: $(VENV)/for-test  ## What Tracker survives: kills, outages, broken disks and clients; about 12 minutes
-	$(BIN)/pytest tests/faults
+test-faults: $(VENV)/for-test  ## What Tracker survives: kills, outages, broken disks and clients; and all else that is slow
+	$(BIN)/pytest tests/faults $(ARGS)
+	$(BIN)/pytest -m slow tests/unit tests/integration $(ARGS)
 
-bench: $(VENV)/for-bench  ## Measure it against the limit and against others: 40 minutes, ARGS="--quick" 9
+test-busy: $(VENV)/for-test $(VENV)/for-login-test  ## The tests beside a load of four times the cores
+	$(BIN)/python -m tests.busy $(BIN)/$(PYTEST) -m "not slow" $(ARGS)
+
+coverage: $(VENV)/for-test $(VENV)/for-login-test  ## Which lines and branches the tests reach, in the servers too
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m $(PYTEST) -m "not slow" $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(VENV)/for-bench  ## Measure it against the limit and against others
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-pair: $(VENV)/for-run  ## CPU time against that of another commit: OLD=v1.0
+	$(BIN)/python -m tests.benchmarks.pair $(OLD) $(ARGS)
 
 lint: $(VENV)/for-test  ## Formatting, rules, types, layers
 	$(BIN)/ruff format --check --quiet .

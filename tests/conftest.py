@@ -33,6 +33,22 @@ hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an 
 hypothesis.settings.load_profile("unhurried")
 
 REPO = Path(__file__).parent.parent
+
+FAST_FIRST = ("unit", "integration", "faults")
+"""The folders of tests: a mistake shows within seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have fast tests run first, and then those of the largest files, so that no long one is begun last."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[int, int, str]:
+    folder = item.path.parent.name
+    rank = FAST_FIRST.index(folder) if folder in FAST_FIRST else len(FAST_FIRST)
+    return min(rank, 1), -item.path.stat().st_size if rank else 0, item.path.name
+
+
 MEMORY = Path("/dev/shm")  # noqa: S108  # each run has a folder of its own in it
 POSTGRES_BYTES = 512 * 1024**2  # three times what the tests fill of one
 START_TIMEOUT_S = 60.0
@@ -127,8 +143,13 @@ def run_tracker(
 ) -> subprocess.CompletedProcess[str]:
     """Run a `tracker` command to its end."""
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        streams = {"stdout": stdout.fileno(), "stderr": stderr.fileno()}
-        process = Forked(*arguments, env={**clean_environ(), **(env or {})}, cwd=cwd, **streams)
+        process = Forked(
+            *arguments,
+            env={**clean_environ(), **(env or {})},
+            cwd=cwd,
+            stdout=stdout.fileno(),
+            stderr=stderr.fileno(),
+        )
         try:
             code = process.wait(START_TIMEOUT_S)
         finally:

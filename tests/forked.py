@@ -2,7 +2,7 @@
 
 A start from nothing costs a second of CPU, most of it imports, and the tests start Tracker some 500 times. What runs is
 the same command, with arguments, environment and streams of its own. That it starts from nothing too is shown where
-Tracker is stopped in its first moments, and by all tests that start theirs with `tests.faults.wire`.
+Tracker is stopped in its first moments, where it is attacked, and by every process that a supervisor starts.
 """
 
 import contextlib
@@ -56,9 +56,12 @@ class _Descriptor:
 class Forked:
     """A running `tracker` command, with the methods of `subprocess.Popen` that tests need."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str], cwd: Path, stdout: int, stderr: int = 2) -> None:
+    def __init__(
+        self, *arguments: str, env: Mapping[str, str], cwd: Path, stdout: int, stderr: int = 2, setup: str = ""
+    ) -> None:
+        """Start a command; `setup` is Python that runs before it, in its process."""
         streams = _Descriptor(stdout), _Descriptor(stderr)
-        self._process = _FORKS.Process(target=_run, args=(arguments, dict(env), cwd, *streams), daemon=True)
+        self._process = _FORKS.Process(target=_run, args=(arguments, dict(env), cwd, *streams, setup), daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -90,17 +93,26 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def forked(*arguments: str, env: Mapping[str, str], cwd: Path) -> tuple[Forked, IO[str]]:
+def forked(
+    *arguments: str, env: Mapping[str, str], cwd: Path, stderr: int = 2, setup: str = ""
+) -> tuple[Forked, IO[str]]:
     """Start a `tracker` command; return it with what it will say."""
     reader, writer = os.pipe()
     try:
-        process = Forked(*arguments, env=env, cwd=cwd, stdout=writer)
+        process = Forked(*arguments, env=env, cwd=cwd, stdout=writer, stderr=stderr, setup=setup)
     finally:
         os.close(writer)
     return process, os.fdopen(reader, encoding="utf-8")
 
 
-def _run(arguments: tuple[str, ...], env: dict[str, str], cwd: Path, stdout: _Descriptor, stderr: _Descriptor) -> None:
+def _run(
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    cwd: Path,
+    stdout: _Descriptor,
+    stderr: _Descriptor,
+    setup: str,
+) -> None:
     for stream, number in ((stdout, 1), (stderr, 2)):
         os.dup2(stream.number, number)
         os.close(stream.number)
@@ -108,4 +120,5 @@ def _run(arguments: tuple[str, ...], env: dict[str, str], cwd: Path, stdout: _De
     os.environ.update(env)
     os.chdir(cwd)
     sys.argv = ["tracker", *arguments]
+    exec(setup, {})  # noqa: S102  # of a test's own
     main()

@@ -87,7 +87,8 @@ class Outage:
 
     def __init__(self, server_url: str, database: Database) -> None:
         self._server = Database(server_url)
-        self.name: str = database.fetch("SELECT current_database() AS name")[0]["name"]
+        # By a session of its own, which is not kept: a test may bound their number.
+        self.name: str = Database(database.url).fetch("SELECT current_database() AS name")[0]["name"]
 
     def begin(self) -> None:
         self._server.fetch(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS false')

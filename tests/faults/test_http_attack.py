@@ -34,7 +34,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 @pytest.fixture
 def server(database: Database, tmp_path: Path) -> Iterator[Server]:
-    with many_files(), serve(database, tmp_path) as server:
+    with many_files(), serve(database, tmp_path, from_nothing=True) as server:
         server.exchange(*[post("warm", str(uuid.uuid4()))] * 200, get("/health/live", close=True))
         yield server
         assert server.errors() == ""
@@ -168,7 +168,10 @@ def test_clients_that_do_not_take_their_answers(server: Server, database: Databa
 def small(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that takes 10 connections."""
     constants = "protocol.MAX_CONNECTIONS = 10"
-    with many_files(), serve(shared_database, tmp_path_factory.mktemp("small"), constants=constants) as server:
+    with (
+        many_files(),
+        serve(shared_database, tmp_path_factory.mktemp("small"), constants=constants, from_nothing=True) as server,
+    ):
         yield server
         assert server.errors() == ""
 

@@ -144,6 +144,7 @@ def test_a_postgresql_without_a_free_connection_is_not_noticed(
     start_tracker: StartTracker, database: Database, outage: Outage
 ) -> None:
     limit = 4
+    database = Database(database.url)  # one that keeps no session, which would be one of them
     database.fetch(f'ALTER DATABASE "{outage.name}" CONNECTION LIMIT {limit}')
 
     async def take_all_connections(url: str, count: int, hold_s: float) -> None:

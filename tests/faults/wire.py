@@ -16,10 +16,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import asyncpg
 
 from tests.conftest import REPO, START_TIMEOUT_S, STOP_TIMEOUT_S, Database, clean_environ
+from tests.forked import Forked, forked
 
 MIB = 1024 * 1024
 LONGEST_ANSWER_S = 2.0
@@ -43,7 +45,7 @@ class Answer:
 class Server:
     """A running `tracker serve`, whose standard error is kept."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Forked
     port: int
     errors_file: Path
     tls: ssl.SSLContext | None = None
@@ -105,31 +107,35 @@ def serve(
     env: Mapping[str, str] | None = None,
     constants: str = "",
     tls: ssl.SSLContext | None = None,
+    from_nothing: bool = False,
 ) -> Iterator[Server]:
-    """Start a server and stop it at the end; `constants` is Python that runs with `protocol` imported."""
+    """Start a server and stop it at the end; `constants` is Python that runs with `protocol` imported.
+
+    One whose memory is measured starts `from_nothing`: a forked process has that of its parent.
+    """
     folder.mkdir(exist_ok=True, parents=True)
     errors_file = folder / "stderr"
-    code = f"from tracker import protocol\n{constants}\nfrom tracker.__main__ import main\nmain()"
-    start = ["-c", code] if constants else ["-m", "tracker"]
+    environ = {
+        **clean_environ(),
+        "TRACKER_DATA_DIR": str(folder),
+        "DATABASE_URL": database.url,
+        "TRACKER_LOG_LEVEL": "warning",  # then what it has to say is bad news
+        **(env or {}),
+    }
+    setup = f"from tracker import protocol\n{constants}"
+    process: subprocess.Popen[str] | Forked
     with errors_file.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, *start, "serve", "--port", "0"],
-            env={
-                **clean_environ(),
-                "TRACKER_DATA_DIR": str(folder),
-                "DATABASE_URL": database.url,
-                "TRACKER_LOG_LEVEL": "warning",  # then what it has to say is bad news
-                **(env or {}),
-            },
-            cwd=REPO,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
+        if from_nothing:
+            code = f"{setup}\nfrom tracker.__main__ import main\nmain()"
+            command = [sys.executable, *(["-c", code] if constants else ["-m", "tracker"]), "serve", "--port", "0"]
+            process = subprocess.Popen(command, env=environ, cwd=REPO, stdout=subprocess.PIPE, stderr=errors, text=True)
+            assert process.stdout is not None
+            stdout: IO[str] = process.stdout
+        else:
+            process, stdout = forked("serve", "--port", "0", env=environ, cwd=REPO, stderr=errors.fileno(), setup=setup)
     server: Server | None = None
     try:
-        assert process.stdout is not None
-        banner = process.stdout.readline()
+        banner = stdout.readline()
         assert banner, errors_file.read_text()
         server = Server(process, int(banner.rpartition(":")[2]), errors_file, tls)
         wait_until_answering(server)
@@ -142,8 +148,7 @@ def serve(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        stdout.close()
         for client in server.clients if server is not None else ():
             client.close()
 

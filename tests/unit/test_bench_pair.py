@@ -78,6 +78,7 @@ def test_each_part_has_a_figure() -> None:
     assert verdicts.PARTS == ("item", "flush", "memory", "start")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_who_fails_is_named_and_the_others_go_on(server_url: str, tmp_path: Path) -> None:
     try:

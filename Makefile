@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # Python compiles a module once, and not again in each of the processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Fast tests first, one worker a file; three workers for two cores, as many tests wait.
-PYTEST := pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Fast tests first, a file in one process; four processes for two cores, as many tests wait.
+PYTEST := pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-faults test-busy coverage bench bench-pair lint format lock swagger-ui clean
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import re
 import secrets
@@ -36,6 +37,11 @@ REPO = Path(__file__).parent.parent
 
 FAST_FIRST = ("unit", "integration", "faults")
 """The folders of tests: a mistake shows within seconds."""
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what is loaded: it is looked through hundreds of times else."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

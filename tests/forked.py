@@ -32,7 +32,7 @@ _LOADED_LATER: Final = [
 _FORKS: Final = multiprocessing.get_context("forkserver")
 # `__main__` is pytest, if there is no xdist: multiprocessing loads it in every child that has not got it.
 _FORKS.set_forkserver_preload(
-    ["__main__", *sorted({where.partition(":")[0] for where in COMMANDS.values()}), *_LOADED_LATER]
+    ["__main__", *sorted({where.partition(":")[0] for where in COMMANDS.values()}), *_LOADED_LATER, "tests.frozen"]
 )
 
 

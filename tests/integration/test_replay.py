@@ -30,7 +30,8 @@ SAMPLE = REPO / "tests" / "data" / "order-lines.csv"
 REAL = REPO.parent / "shared" / "data" / "online-retail-2010-12-to-2011-06.csv.gz"
 
 
-def replay(file: Path, *options: str, database_url: str) -> subprocess.CompletedProcess[str]:
+def replay_from_nothing(file: Path, *options: str, database_url: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as people do."""
     return subprocess.run(
         [sys.executable, "-m", "tests.replay", str(file), *options],
         env={**clean_environ(), "DATABASE_URL": database_url},
@@ -40,6 +41,12 @@ def replay(file: Path, *options: str, database_url: str) -> subprocess.Completed
         timeout=300,
         check=False,
     )
+
+
+def replay(file: Path, *options: str, database_url: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process."""
+    done = CliRunner().invoke(main, [str(file), *options], env={"DATABASE_URL": database_url})
+    return subprocess.CompletedProcess(options, done.exit_code, done.stdout, done.stderr)
 
 
 def figures(output: str) -> dict[str, int]:
@@ -57,7 +64,7 @@ def counted(database: Database) -> tuple[int, int]:
 def test_sample_arrives_unchanged(database: Database, start_tracker: StartTracker) -> None:
     tracker = start_tracker(env={"DATABASE_URL": database.url})
 
-    done = replay(SAMPLE, "--url", tracker.url, database_url=database.url)
+    done = replay_from_nothing(SAMPLE, "--url", tracker.url, database_url=database.url)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert figures(done.stdout) == {"rows sent": 60, "carts": 11, "items compared": 48, "differences": 0}

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 import uvloop
@@ -19,6 +19,8 @@ from tracker.clock import Clock, ManualClock
 from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
 from tracker.protocol import Protocol
 from tracker.settings import Ack, Settings
+
+ANSWER_TIMEOUT_S: Final = 60.0
 
 
 class CountingLane:
@@ -64,22 +66,23 @@ class Sent(NamedTuple):
 
 async def call(port: int, sent: Sent) -> bytes:
     """Return the answer of the server on `port`, byte for byte, without its Date."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        if len(sent.body) == 1:
-            writer.write(b"".join(sent.pieces()))
-        else:
-            for piece in sent.pieces():
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0.0005)  # so that they arrive one by one
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        body = await reader.readexactly(int(length[1]) if length else 0)
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            if len(sent.body) == 1:
+                writer.write(b"".join(sent.pieces()))
+            else:
+                for piece in sent.pieces():
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0.0005)  # so that they arrive one by one
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            body = await reader.readexactly(int(length[1]) if length else 0)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
     return re.sub(rb"date: [^\r]+\r\n", b"", head) + body
 
 

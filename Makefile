@@ -18,7 +18,7 @@ help:  ## Show this
 
 #| which         where it runs                               how long, on two quiet cores
 #| test          everywhere, before each change lands        3 minutes, lint included
-#| test-faults   by hand, before a release                   12 minutes
+#| test-faults   by hand, before a release                   13 minutes
 #| test-busy     by hand, after a change to many tests       15 minutes
 #| coverage      by hand                                     6 minutes
 #| bench         by hand, on a quiet machine                 40 minutes; ARGS="--quick" 9
@@ -31,17 +31,15 @@ test: $(if $(ARGS),,lint) $(VENV)/for-test $(VENV)/for-login-test  ## Lint and t
 	$(BIN)/$(PYTEST) -m "not slow" $(ARGS)
 
 test-faults: $(VENV)/for-test  ## What Tracker survives: kills, outages, broken disks and clients; and all else that is slow
-	$(BIN)/pytest tests/faults $(ARGS)
-	$(BIN)/pytest -m slow tests/unit tests/integration $(ARGS)
+	$(BIN)/pytest -m "slow or faults" $(ARGS)
 
 test-busy: $(VENV)/for-test $(VENV)/for-login-test  ## The tests beside a load of four times the cores
 	$(BIN)/python -m tests.busy $(BIN)/$(PYTEST) -m "not slow" $(ARGS)
 
 coverage: $(VENV)/for-test $(VENV)/for-login-test  ## Which lines and branches the tests reach, in the servers too
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m $(PYTEST) -m "not slow" $(ARGS)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	$(BIN)/coverage run -m $(PYTEST) -m "not slow" $(ARGS); code=$$?; \
+	  $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$code
 
 bench: $(VENV)/for-bench  ## Measure it against the limit and against others
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -35,8 +35,10 @@ hypothesis.settings.load_profile("unhurried")
 
 REPO = Path(__file__).parent.parent
 
-FAST_FIRST = ("unit", "integration", "faults")
-"""The folders of tests: a mistake shows within seconds."""
+MEMORY = Path("/dev/shm")  # noqa: S108  # each run has a folder of its own in it
+POSTGRES_BYTES = 512 * 1024**2  # three times what the tests fill of one
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
 
 
 def pytest_collection_finish() -> None:
@@ -47,18 +49,15 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have fast tests run first, and then those of the largest files, so that no long one is begun last."""
     items.sort(key=_place)
+    for item in items:
+        if item.path.parent.name == "faults":
+            item.add_marker("faults")
 
 
 def _place(item: pytest.Item) -> tuple[int, int, str]:
-    folder = item.path.parent.name
-    rank = FAST_FIRST.index(folder) if folder in FAST_FIRST else len(FAST_FIRST)
-    return min(rank, 1), -item.path.stat().st_size if rank else 0, item.path.name
-
-
-MEMORY = Path("/dev/shm")  # noqa: S108  # each run has a folder of its own in it
-POSTGRES_BYTES = 512 * 1024**2  # three times what the tests fill of one
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 60.0
+    if item.path.parent.name == "unit":
+        return 0, 0, item.path.name
+    return 1, -item.path.stat().st_size, item.path.name
 
 
 @dataclass

@@ -56,12 +56,9 @@ class _Descriptor:
 class Forked:
     """A running `tracker` command, with the methods of `subprocess.Popen` that tests need."""
 
-    def __init__(
-        self, *arguments: str, env: Mapping[str, str], cwd: Path, stdout: int, stderr: int = 2, setup: str = ""
-    ) -> None:
-        """Start a command; `setup` is Python that runs before it, in its process."""
+    def __init__(self, *arguments: str, env: Mapping[str, str], cwd: Path, stdout: int, stderr: int = 2) -> None:
         streams = _Descriptor(stdout), _Descriptor(stderr)
-        self._process = _FORKS.Process(target=_run, args=(arguments, dict(env), cwd, *streams, setup), daemon=True)
+        self._process = _FORKS.Process(target=_run, args=(arguments, dict(env), cwd, *streams), daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -93,13 +90,11 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def forked(
-    *arguments: str, env: Mapping[str, str], cwd: Path, stderr: int = 2, setup: str = ""
-) -> tuple[Forked, IO[str]]:
+def forked(*arguments: str, env: Mapping[str, str], cwd: Path, stderr: int = 2) -> tuple[Forked, IO[str]]:
     """Start a `tracker` command; return it with what it will say."""
     reader, writer = os.pipe()
     try:
-        process = Forked(*arguments, env=env, cwd=cwd, stdout=writer, stderr=stderr, setup=setup)
+        process = Forked(*arguments, env=env, cwd=cwd, stdout=writer, stderr=stderr)
     finally:
         os.close(writer)
     return process, os.fdopen(reader, encoding="utf-8")
@@ -111,7 +106,6 @@ def _run(
     cwd: Path,
     stdout: _Descriptor,
     stderr: _Descriptor,
-    setup: str,
 ) -> None:
     for stream, number in ((stdout, 1), (stderr, 2)):
         os.dup2(stream.number, number)
@@ -120,5 +114,4 @@ def _run(
     os.environ.update(env)
     os.chdir(cwd)
     sys.argv = ["tracker", *arguments]
-    exec(setup, {})  # noqa: S102  # of a test's own
     main()

@@ -45,7 +45,8 @@ class Bucket:
     def objects(self, paths: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         """Return what each object, or each of these, says, by its path."""
         wanted = self.paths() if paths is None else paths
-        return {path: msgspec.json.decode(bytes(obstore.get(self._store, path).bytes())) for path in wanted}
+        store = self._store
+        return {path: msgspec.json.decode(bytes(obstore.get(store, path).bytes())) for path in wanted}
 
     def content_type_of(self, path: str) -> str:
         return obstore.get(self._store, path).attributes["Content-Type"]

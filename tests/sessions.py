@@ -6,17 +6,9 @@ A connection for each look cost the tests 30 s of CPU time, half of it in the ba
 import asyncio
 import contextlib
 import threading
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import asyncpg
-
-_ENDED: Final = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
 
 
 class Session:
@@ -32,8 +24,8 @@ class Session:
             raise
 
     @property
-    def is_usable(self) -> bool:
-        """Whether it is as it was when it was new."""
+    def is_free(self) -> bool:
+        """Whether it is open, and in no transaction."""
         return not self._connection.is_closed() and not self._connection.is_in_transaction()
 
     def fetch(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
@@ -68,21 +60,25 @@ class Sessions:
 
     def fetch(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
         """Run a statement and return its rows; in any thread."""
-        with self._lock:
-            kept = self._idle.pop() if self._idle else None
-        if kept is not None:
-            # One that was ended meanwhile, as tests do, shows only now; what it was asked for is not done then.
-            with contextlib.suppress(*_ENDED):
-                return self._fetch(kept, sql, *arguments)
-        return self._fetch(Session(self._url), sql, *arguments)
-
-    def _fetch(self, session: Session, sql: str, *arguments: object) -> list[dict[str, Any]]:
+        session = self._kept() or Session(self._url)
         try:
             return session.fetch(sql, *arguments)
         finally:
             with self._lock:
-                keep = self._open and session.is_usable
+                keep = self._open and session.is_free
                 if keep:
                     self._idle.append(session)
             if not keep:
                 session.close()
+
+    def _kept(self) -> Session | None:
+        """Return a session that was used before, and is alive: tests end them."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                session = self._idle.pop()
+            with contextlib.suppress(OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+                session.fetch("SELECT")
+                return session
+            session.close()

@@ -16,9 +16,9 @@ from typing import NoReturn
 def main() -> None:
     """Run the `tracker` command."""
     signal.signal(signal.SIGTERM, _stop)
-    from tracker.collector import collector_off  # noqa: PLC0415  # after the handler is set
+    from tracker.loading import loading  # noqa: PLC0415  # after the handler is set
 
-    with collector_off():
+    with loading():
         from tracker.cli import main as command  # noqa: PLC0415
 
     try:

@@ -13,8 +13,8 @@ from typing import Final
 
 import click
 
-from tracker.collector import collector_off
 from tracker.errors import TrackerError
+from tracker.loading import loading
 from tracker.settings import load_settings
 
 COMMANDS: Final = {
@@ -41,7 +41,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module, _, name = COMMANDS[cmd_name].partition(":")
-        with collector_off():
+        with loading():
             command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
@@ -68,7 +68,7 @@ def main(context: click.Context) -> None:
     """
     log = load_settings({name: text for name, text in os.environ.items() if name.startswith("TRACKER_LOG_")})
     if context.invoked_subcommand != "health":  # the one that logs nothing
-        with collector_off():
+        with loading():
             from tracker.logs import set_up_logging  # noqa: PLC0415  # structlog takes as long as all of `health`
 
         set_up_logging(log.log_level, log.log_format)

@@ -12,11 +12,11 @@ import click
 
 from tracker.carts.journal.folders import claim_folder
 from tracker.clock import SLOTS
-from tracker.collector import collector_off
 from tracker.db.database import database
 from tracker.db.engine import display_of
 from tracker.db.schema import check_schema, upgrade_schema
 from tracker.listening import DEFAULT_PORT, check_tls, listening
+from tracker.loading import loading
 from tracker.settings import Settings, Switch, load_settings
 from tracker.warranties.rates import load_rates
 
@@ -65,7 +65,7 @@ def migrate() -> None:
 
 def _alone(settings: Settings, url: str) -> Callable[[socket.socket], None]:
     """Return what serves in this process."""
-    with collector_off():
+    with loading():
         from tracker.worker import run_worker  # noqa: PLC0415  # the application: half of a start, and 26 MiB
 
     return lambda listener: run_worker(settings, url=url, listener=listener)
@@ -73,7 +73,7 @@ def _alone(settings: Settings, url: str) -> Callable[[socket.socket], None]:
 
 def _supervised(workers: int, url: str) -> Callable[[socket.socket], None]:
     """Return what serves in processes of their own."""
-    from tracker.supervisor import Supervisor  # noqa: PLC0415  # as above
+    from tracker.supervisor import Supervisor  # noqa: PLC0415  # subprocess and random, for one process for nothing
 
     environ = {**os.environ, "DATABASE_URL": url}
     return lambda listener: Supervisor(listener, workers=workers, environ=environ).run()

@@ -18,14 +18,12 @@ import re
 import sys
 from typing import Final
 
-if "rich" not in sys.modules:
+from tracker.loading import without
+
+with without("rich"):
     # structlog loads it wherever it is installed, as Litestar's own command needs it: 50 ms and 7 MiB, for a form of
     # tracebacks that is not used here (it shows the values of variables).
-    sys.modules["rich"] = None  # type: ignore[assignment]  # Python's own way to say that there is none
     import structlog
-
-    del sys.modules["rich"]
-import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from tracker import tracing

@@ -21,11 +21,11 @@ from tracker.app import create_app
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.journal.folders import claim_folder
 from tracker.carts.traced import TracedCarts, TracedLane
-from tracker.collector import collector_off
 from tracker.context import Context
 from tracker.errors import ConfigurationError, LostItemsError
 from tracker.lane import Lane
 from tracker.listening import BACKLOG
+from tracker.loading import loading
 from tracker.protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, Protocol
 from tracker.settings import Settings, Switch, load_settings
 from tracker.traffic import Counted, Traffic
@@ -115,7 +115,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-# Not beside `serve`, which checks the schema before: without Alembic a worker takes 94 MiB instead of 102.
+# Not beside `serve`, so that a worker does not load what that one checks before it serves.
 @click.command(hidden=True)
 @click.option("--fd", required=True, type=int)
 def serve_worker(fd: int) -> None:
@@ -137,7 +137,7 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     with tracing.tracing(os.environ), claim_folder(settings.data_dir, settings.node) as folder:
         traffic = Traffic() if settings.metrics is Switch.ON else None
-        with collector_off():
+        with loading():
             app = create_app(settings, url=url, folder=folder, traffic=traffic)
         guard, limits = app.state.guard, app.state.limits
         warranties = WarrantyLane(lambda: _context_of(app).warranties, guard)

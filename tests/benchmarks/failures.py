@@ -1,4 +1,4 @@
-"""Who failed, and why: it is said at once and kept for the report, and the others go on."""
+"""Contestants that failed, and why: it is said at once and kept for the report, and the others go on."""
 
 import contextlib
 import traceback
@@ -11,7 +11,7 @@ from tests.benchmarks.errors import BenchmarkError, SetupError
 
 
 class Failure(Struct, frozen=True):
-    """Of a contestant, or of a part."""
+    """Why a contestant has no figures in a part, or the part none at all."""
 
     part: str
     contestant: str | None
@@ -20,7 +20,7 @@ class Failure(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Who failed."""
+        """What failed."""
         return self.part if self.contestant is None else f"{self.part}, {self.contestant}"
 
 

@@ -5,6 +5,7 @@ Tracker's is to be seen.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
 
@@ -16,7 +17,7 @@ from tests.benchmarks.processes import Site, running
 from tests.benchmarks.requests import ITEM_KNOWN, write_requests
 from tests.benchmarks.stats import Spread, spread
 
-PART = "latency"
+PART: Final = "latency"
 
 FIXED_PER_S = 2000
 """Requests a second that every contestant here can answer."""

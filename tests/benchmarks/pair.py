@@ -26,7 +26,7 @@ from tests.benchmarks.processes import Site
 from tests.benchmarks.sides import commit_of, sides
 from tests.benchmarks.verdicts import FIGURES, PARTS, Comparison, Figure, Label, Turn, compare, verdict_of
 
-PAIRS: Final = 10
+PAIRS: Final = 12
 SECONDS: Final = 3
 
 ORDERS: Final[tuple[tuple[Label, Label, Label], ...]] = (
@@ -37,7 +37,7 @@ ORDERS: Final[tuple[tuple[Label, Label, Label], ...]] = (
     ("old", "again", "new"),
     ("new", "old", "again"),
 )
-"""Of the turns of a pair, one after the other: each is as often before as behind each other, and as often first."""
+"""The orders of the turns, pair by pair: in six pairs each is as often first, and before each other, as any."""
 
 QUIET_POSTGRES: Final = ("autovacuum = off", "checkpoint_timeout = '1h'", "max_wal_size = '8GB'")
 """What PostgreSQL does when it is time, and not because an item came, would be in one turn and not in the next."""
@@ -118,7 +118,7 @@ def _run(options: argparse.Namespace) -> bool:
     for line in _lines(found):
         say(line)
     if options.pairs < PAIRS:
-        say(f"Of so few pairs chance alone is often outside; {PAIRS} tell more.")
+        say(f"With so few pairs chance alone is often outside; {PAIRS} tell more.")
     say(f"\nTook {time.monotonic() - began:.0f} s. Saved in {options.out / 'pair.json'}")
     return True
 

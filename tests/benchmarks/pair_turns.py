@@ -36,7 +36,7 @@ from tests.benchmarks.wrk import drive
 
 WARM_UP_S: Final = 1.0
 SLICE_S: Final = 1.0
-"""Of load at a time."""
+"""Load of one turn at a time."""
 
 ANSWER_TIMEOUT_S: Final = 10.0
 

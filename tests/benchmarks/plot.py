@@ -22,6 +22,7 @@ def draw(summaries: Sequence[Summary], subtitle: str, path: Path) -> None:
     """Write the plot of `summaries`; none without the limit, which is what the bars are a part of."""
     bars = [(line, line.of_limit) for line in summaries if line.of_limit is not None]
     if not bars:
+        path.unlink(missing_ok=True)  # one of another run would be taken for this one's
         return
     height = _TOP + _ROW * len(bars) + 16
     parts = [

@@ -36,7 +36,7 @@ class Results(Struct):
     soak: Soak | None = None
     left_out: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    """Who has no figures here, because something went wrong."""
+    """What has no figures here, because it failed."""
 
     def save(self, path: Path) -> None:
         """Write them to a file."""

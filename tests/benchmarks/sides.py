@@ -21,11 +21,11 @@ from tests.benchmarks.machine import find_git
 from tests.benchmarks.postgres import name_of
 from tests.benchmarks.processes import REPO, Site, environ_with
 
-COPIED: Final = ("tracker", "alembic", "alembic.ini", "requirements.txt")
-"""What `tracker serve` and `tracker migrate` need of a checkout."""
+COPIED: Final = ("tracker", "alembic", "alembic.ini", "pyproject.toml", "README.md", "requirements*.txt")
+"""What `tracker serve` and `tracker migrate` need of a checkout, and what it is installed by."""
 
 LINES: Final = 15
-"""Of what a failed command said, at the end."""
+"""The last ones of a failed command's output, which are shown."""
 
 
 class Side(Struct, frozen=True):
@@ -57,11 +57,12 @@ def sides(commit: str, site: Site, say: Callable[[str], None]) -> Iterator[tuple
     old, new = site.folder / "old", site.folder / "new"
     _export(commit, old)
     _copy_checkout(new)
-    python = sys.executable
+    pythons = [sys.executable, sys.executable]
     if (old / "requirements.txt").read_bytes() != (new / "requirements.txt").read_bytes():
-        say(f"{commit[:10]} requires other packages: they are installed in a folder of their own")
-        python = _installed(old, site.folder / "venv")
-    with _ready("old", old, python, site) as old_side, _ready("new", new, sys.executable, site) as new_side:
+        # Both anew: what else is installed here may be loaded as well, and would count for one side alone.
+        say(f"{commit[:10]} requires other packages: each side's are installed in a folder of their own")
+        pythons = [_installed(side, site.folder / f"venv-{side.name}") for side in (old, new)]
+    with _ready("old", old, pythons[0], site) as old_side, _ready("new", new, pythons[1], site) as new_side:
         yield old_side, new_side
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from tests.benchmarks.stats import Spread, spread
 
 Label = Literal["old", "new", "again"]
-"""Who had a turn; "again" is the old side's second of a pair."""
+"""The owner of a turn; "again" is the old side's second turn of a pair."""
 
 
 class Turn(Struct, frozen=True):
@@ -51,7 +51,7 @@ PARTS: Final = tuple(dict.fromkeys(figure.part for figure in FIGURES))
 
 
 class Ratios(Struct, frozen=True):
-    """Of one kind of turn over another, a pair each."""
+    """The figures of one kind of turn over those of another, a pair each."""
 
     least: float
     lower: float

@@ -111,7 +111,8 @@ def serve(
 ) -> Iterator[Server]:
     """Start a server and stop it at the end; `constants` is Python that runs with `protocol` imported.
 
-    One whose memory is measured starts `from_nothing`: a forked process has that of its parent.
+    With those it starts from nothing, as other modules take them over when they are loaded. So does one whose memory is
+    measured, by `from_nothing`: a forked process has that of its parent.
     """
     folder.mkdir(exist_ok=True, parents=True)
     errors_file = folder / "stderr"
@@ -122,17 +123,17 @@ def serve(
         "TRACKER_LOG_LEVEL": "warning",  # then what it has to say is bad news
         **(env or {}),
     }
-    setup = f"from tracker import protocol\n{constants}"
     process: subprocess.Popen[str] | Forked
     with errors_file.open("w") as errors:
-        if from_nothing:
+        if constants or from_nothing:
+            setup = f"from tracker import protocol\n{constants}"
             code = f"{setup}\nfrom tracker.__main__ import main\nmain()"
             command = [sys.executable, *(["-c", code] if constants else ["-m", "tracker"]), "serve", "--port", "0"]
             process = subprocess.Popen(command, env=environ, cwd=REPO, stdout=subprocess.PIPE, stderr=errors, text=True)
             assert process.stdout is not None
             stdout: IO[str] = process.stdout
         else:
-            process, stdout = forked("serve", "--port", "0", env=environ, cwd=REPO, stderr=errors.fileno(), setup=setup)
+            process, stdout = forked("serve", "--port", "0", env=environ, cwd=REPO, stderr=errors.fileno())
     server: Server | None = None
     try:
         banner = stdout.readline()

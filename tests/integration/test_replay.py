@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import os
 import re
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def replay_from_nothing(file: Path, *options: str, database_url: str) -> subproc
 
 def replay(file: Path, *options: str, database_url: str) -> subprocess.CompletedProcess[str]:
     """Run the command in this process."""
-    done = CliRunner().invoke(main, [str(file), *options], env={"DATABASE_URL": database_url})
+    env = {**dict.fromkeys(os.environ.keys() - clean_environ().keys()), "DATABASE_URL": database_url}
+    done = CliRunner().invoke(main, [str(file), *options], env=env, catch_exceptions=False)
     return subprocess.CompletedProcess(options, done.exit_code, done.stdout, done.stderr)
 
 

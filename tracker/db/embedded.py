@@ -174,7 +174,7 @@ def _create_cluster(bin_dir: Path, cluster: Path, server_lock: int) -> None:
         check=False,
         timeout=START_TIMEOUT_S,
         pass_fds=[server_lock],
-        preexec_fn=end_with_parent(os.getpid(), signal.SIGTERM),  # as above
+        preexec_fn=end_with_parent(os.getpid(), signal.SIGTERM),
     )
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["initdb said nothing"]

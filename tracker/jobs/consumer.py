@@ -38,7 +38,7 @@ BACKOFF_CAP_S: Final = 5.0
 """Longest wait between two tries to reach PostgreSQL."""
 
 CONNECTIONS: Final = 3
-"""Of a runner: one listens, one says who is at work, one takes jobs and notes what became of them."""
+"""A runner's connections: one listens, one says who is at work, one takes jobs and notes what became of them."""
 
 UPKEEP_EVERY_S: Final = 60.0
 SAY_AGAIN_AFTER: Final = 20

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker import tracing
-from tracker.jobs.library import load
+from tracker.jobs.library import load_queries
 
 
 async def enqueue(
@@ -28,5 +28,5 @@ async def enqueue(
         priorities = [int(first)] * count
         due: list[timedelta | None] = [timedelta(seconds=delay_s)] * count
         traces = [found or None for found in headers or [tracing.headers()] * count]
-        queries = load("queries").queries_in(connection)
-        await queries.enqueue([name] * count, list(payloads), priorities, due, headers=traces)
+        queries_in = await load_queries()
+        await queries_in(connection).enqueue([name] * count, list(payloads), priorities, due, headers=traces)

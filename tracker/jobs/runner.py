@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracker import tracing
 from tracker.jobs.handler import Handler, TryAgainError
-from tracker.jobs.library import load
+from tracker.jobs.library import load_consumer
 
 if TYPE_CHECKING:
     from pgqueuer.domain.models import Job
@@ -86,8 +86,8 @@ class JobRunner:
                     await asyncio.wait_for(self._stopping.wait(), RESTART_AFTER_S)
 
     async def _take_jobs(self) -> None:
-        module = await asyncio.to_thread(load, "consumer")
-        self._consumer = module.Consumer(
+        consumer_class = await load_consumer()
+        self._consumer = consumer_class(
             self._url, self._name, self._do, concurrency=self._concurrency, gives_up=self._cut_off
         )
         if not self._stopping.is_set():

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 
-from tracker.process import end_with_parent
+from tracker.kit.child_process import end_with_parent
 
 TIMES_THE_CORES = 4
 

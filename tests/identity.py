@@ -6,12 +6,12 @@ from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from tests.oidc import Provider
-from tracker.clock import Clock, SystemClock
 from tracker.identity.domain import Caller
 from tracker.identity.openid import OpenID
 from tracker.identity.service import Callback, Redirection
+from tracker.kit.clock import Clock, SystemClock
+from tracker.kit.deadlines import Waits
 from tracker.settings import load_settings
-from tracker.waits import Waits
 
 SHOP: Final = "https://shop.example"
 

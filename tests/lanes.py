@@ -14,8 +14,8 @@ from litestar import Litestar
 
 from tests.conftest import Database
 from tracker.app import create_app
-from tracker.carts.journal.folders import claim_folder
-from tracker.clock import Clock, ManualClock
+from tracker.kit.clock import Clock, ManualClock
+from tracker.kit.worker_folders import claim_folder
 from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
 from tracker.protocol import Protocol
 from tracker.settings import Ack, Settings

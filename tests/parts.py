@@ -16,10 +16,10 @@ from tracker.carts.domain import Batch
 from tracker.carts.flusher import Flusher
 from tracker.carts.journal.protocol import NoJournal
 from tracker.carts.service import CartReader, CartService
-from tracker.clock import Stamper, SystemClock
 from tracker.db.requests import RequestDatabase
+from tracker.kit.clock import Stamper, SystemClock
+from tracker.kit.deadlines import Waits
 from tracker.settings import Ack
-from tracker.waits import Waits
 
 WAITS_FOR_LOCK: Final = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 """Finds a session that waits for another's transaction."""

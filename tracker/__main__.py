@@ -16,7 +16,7 @@ from typing import NoReturn
 def main() -> None:
     """Run the `tracker` command."""
     signal.signal(signal.SIGTERM, _stop)
-    from tracker.loading import loading  # noqa: PLC0415  # after the handler is set
+    from tracker.kit.loading import loading  # noqa: PLC0415  # after the handler is set
 
     with loading():
         from tracker.cli import main as command  # noqa: PLC0415

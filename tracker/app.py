@@ -15,18 +15,18 @@ from litestar.plugins.core import MsgspecDIPlugin
 from tracker.background import Jobs, running_jobs
 from tracker.carts import customer_routes
 from tracker.carts import routes as carts_routes
-from tracker.carts.journal.files import Files, SystemFiles
-from tracker.carts.journal.folders import WorkerFolder
 from tracker.catalog import routes as catalog_routes
 from tracker.checkout import routes as checkout_routes
 from tracker.checkout.service import Checkout
-from tracker.clock import Clock, SystemClock
 from tracker.context import Context, open_context
 from tracker.edge import Edge
 from tracker.errors import NotConfiguredError
 from tracker.guard import Guard, Guarded
 from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
 from tracker.identity import routes as identity_routes
+from tracker.kit.clock import Clock, SystemClock
+from tracker.kit.files import Files, SystemFiles
+from tracker.kit.worker_folders import WorkerFolder
 from tracker.metrics.collect import jobs_of, process_of, requests_of
 from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics

@@ -20,10 +20,10 @@ from tracker.checkout.domain import OrderCounts
 from tracker.checkout.payments import processor_of
 from tracker.db.engine import create_engine, dispose
 from tracker.jobs.runner import JobRunner
+from tracker.kit.deadlines import let_go
 from tracker.reservations import store as reservations_store
 from tracker.reservations.domain import ReservationCounts
 from tracker.settings import Settings
-from tracker.waits import let_go
 from tracker.warranties import archiving
 from tracker.warranties.archive import open_archive
 from tracker.warranties.archiving import ArchiveCounts

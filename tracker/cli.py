@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from tracker.errors import TrackerError
-from tracker.loading import loading
+from tracker.kit.loading import loading
 from tracker.settings import load_settings
 
 COMMANDS: Final = {

@@ -14,12 +14,9 @@ from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.delivery import Delivery
 from tracker.carts.flusher import Flusher
-from tracker.carts.journal.files import Files
-from tracker.carts.journal.folders import WorkerFolder
 from tracker.carts.journal.journal import FileJournal, Limits
 from tracker.carts.journal.protocol import Journal, NoJournal
 from tracker.carts.journal.recovery import Recovery
-from tracker.carts.journal.stamps import save_stamp
 from tracker.carts.record import encode_record
 from tracker.carts.replay import last_stamp, replay
 from tracker.carts.service import BatchWriter, CartReader, CartService, keeps_journal
@@ -27,12 +24,15 @@ from tracker.catalog.service import Catalog
 from tracker.checkout.payments import processor_of
 from tracker.checkout.service import Checkout
 from tracker.checkout.settling import settle_later
-from tracker.clock import Clock, Stamper
 from tracker.db.engine import create_engine, dispose
 from tracker.db.requests import RequestDatabase
 from tracker.identity.service import Identity, NoIdentity
+from tracker.kit.clock import Clock, Stamper
+from tracker.kit.deadlines import Waits, let_go
+from tracker.kit.files import Files
+from tracker.kit.last_stamp import save_stamp
+from tracker.kit.worker_folders import WorkerFolder
 from tracker.settings import Ack, Settings
-from tracker.waits import Waits, let_go
 from tracker.warranties.rates import load_rates
 from tracker.warranties.service import Warranties
 

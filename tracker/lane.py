@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
-from tracker.confirmation import Confirmation
+from tracker.kit.confirmation import Confirmation
 from tracker.rate_limit import address_key
 
 MAX_KEPT_BYTES: Final = 128

@@ -18,7 +18,7 @@ import re
 import sys
 from typing import Final
 
-from tracker.loading import without
+from tracker.kit.loading import without
 
 with without("rich"):
     # structlog loads it wherever it is installed, as Litestar's own command needs it: 50 ms and 7 MiB, for a form of

@@ -15,8 +15,8 @@ import socket
 from array import array
 from typing import Final
 
-from tracker.clock import Clock
 from tracker.errors import RateLimitedError
+from tracker.kit.clock import Clock
 
 WINDOW_S: Final = 10
 """Of requests that may come at once: a page that was offline, or an office behind one address, sends in bursts."""

@@ -18,9 +18,9 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec import Meta
 
-from tracker.clock import MAX_NODE
 from tracker.errors import ConfigurationError
-from tracker.origins import Hosts, Origins
+from tracker.kit.clock import MAX_NODE
+from tracker.kit.origins import Hosts, Origins
 
 
 class Ack(enum.Enum):

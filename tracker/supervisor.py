@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Final
 
 from tracker.errors import LostItemsError
-from tracker.process import end_with_parent
+from tracker.kit.child_process import end_with_parent
 
 BACKOFF_BASE_S: Final = 0.25
 BACKOFF_CAP_S: Final = 15.0

@@ -19,13 +19,13 @@ from uvicorn.server import ServerState
 from tracker import tracing
 from tracker.app import create_app
 from tracker.carts.fast_lane import FastLane
-from tracker.carts.journal.folders import claim_folder
 from tracker.carts.traced import TracedCarts, TracedLane
 from tracker.context import Context
 from tracker.errors import ConfigurationError, LostItemsError
+from tracker.kit.loading import loading
+from tracker.kit.worker_folders import claim_folder
 from tracker.lane import Lane
 from tracker.listening import BACKLOG
-from tracker.loading import loading
 from tracker.protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, Protocol
 from tracker.settings import Settings, Switch, load_settings
 from tracker.traffic import Counted, Traffic

@@ -23,12 +23,12 @@ import pytest
 from tests.faults.disk import Disk
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.domain import Batch, CartId
-from tracker.carts.journal.files import Files
-from tracker.carts.journal.folders import WorkerFolder
 from tracker.carts.journal.journal import Limits
-from tracker.clock import Clock, SystemClock
 from tracker.context import Context, open_context
 from tracker.errors import TrackerError
+from tracker.kit.clock import Clock, SystemClock
+from tracker.kit.files import Files
+from tracker.kit.worker_folders import WorkerFolder
 from tracker.settings import Ack, Settings
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")

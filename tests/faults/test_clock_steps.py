@@ -8,8 +8,8 @@ import pytest
 
 from tests.faults.disk import Disk
 from tests.faults.simulation import CART, FakePostgres, Worker, away, folder, postgres, run
-from tracker.carts.journal.files import Files, SystemFiles
-from tracker.clock import ManualClock
+from tracker.kit.clock import ManualClock
+from tracker.kit.files import Files, SystemFiles
 
 __all__ = ["folder", "postgres"]
 

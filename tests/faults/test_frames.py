@@ -8,9 +8,9 @@ import pytest
 
 from tests.faults.disk import Disk
 from tests.faults.simulation import run
-from tracker.carts.journal.folders import WorkerFolder
 from tracker.carts.journal.frames import FRAME_BYTES, HEADER_BYTES, Scan, frame, header, scan, segment_name
 from tracker.carts.journal.recovery import Recovery, Replay
+from tracker.kit.worker_folders import WorkerFolder
 
 SALT = 0x5EED5A17
 FOLDER = Path("/data/workers/0003")

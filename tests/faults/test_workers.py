@@ -20,14 +20,14 @@ from tests.strategies import Stored, Write, fold
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch, ItemKey
-from tracker.carts.journal.files import SystemFiles
-from tracker.carts.journal.folders import claim_folder
 from tracker.carts.journal.frames import parse_segment_name, scan
 from tracker.carts.journal.recovery import Recovery, Replay
 from tracker.carts.record import decode_record
 from tracker.carts.replay import replay
 from tracker.carts.service import BatchWriter
 from tracker.db.engine import create_engine
+from tracker.kit.files import SystemFiles
+from tracker.kit.worker_folders import claim_folder
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from tests.conftest import REPO, Database, StartTracker, Tracker
 from tests.identity import SHOP, bearer, with_cookie, with_openid
 from tests.oidc import Answer, Provider, running_provider
 from tests.reservations import wait_until
-from tracker.clock import SystemClock
 from tracker.errors import NotConfiguredError, UnauthenticatedError, UnavailableError
 from tracker.identity.domain import Caller
 from tracker.identity.openid import OpenID
 from tracker.identity.service import Callback, NoIdentity
+from tracker.kit.clock import SystemClock
+from tracker.kit.deadlines import Waits
 from tracker.settings import load_settings
-from tracker.waits import Waits
 
 DISCOVERY = "/.well-known/openid-configuration"
 

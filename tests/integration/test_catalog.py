@@ -22,7 +22,7 @@ from tracker.db import requests
 from tracker.db.engine import create_engine
 from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError, InvalidInputError
-from tracker.waits import Waits
+from tracker.kit.deadlines import Waits
 
 MUGS = 250
 TITLES = {

@@ -28,8 +28,8 @@ from tracker.checkout.settling import settle_later
 from tracker.db.engine import create_engine
 from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError
+from tracker.kit.deadlines import Waits
 from tracker.settings import Settings, load_settings
-from tracker.waits import Waits
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from tracker.carts.domain import Batch, Item, new_cart_id
 from tracker.carts.service import BatchWriter
 from tracker.db.engine import create_engine
 from tracker.db.requests import RequestDatabase
+from tracker.kit.deadlines import Waits
 from tracker.settings import Settings
-from tracker.waits import Waits
 
 WRITERS = {
     "alone": None,

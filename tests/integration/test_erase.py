@@ -16,9 +16,9 @@ from tests.reservations import wait_until
 from tests.store import new_shopper, sell, settle_now
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.domain import CartId, Item, new_cart_id
-from tracker.carts.journal.files import SystemFiles
-from tracker.carts.journal.stamps import save_stamp
 from tracker.datalife import service
+from tracker.kit.files import SystemFiles
+from tracker.kit.last_stamp import save_stamp
 
 NOBODY = {"customer": None, "owned_at": None, "purchased": False, "next_cart_id": None, "closed_stamp": None}
 

@@ -17,12 +17,12 @@ from tests.conftest import Database
 from tests.lanes import CountingLane, Sent, serving, two_ways
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.service import CartService
-from tracker.clock import ManualClock
-from tracker.confirmation import Confirmation
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
 from tracker.guard import Guard
+from tracker.kit.clock import ManualClock
+from tracker.kit.confirmation import Confirmation
+from tracker.kit.origins import Hosts, Origins
 from tracker.lane import Peer
-from tracker.origins import Hosts, Origins
 from tracker.rate_limit import RateLimits
 from tracker.settings import Ack
 

@@ -74,7 +74,7 @@ import sys
 from pathlib import Path
 import tracker.cli, tracker.logs, tracker.commands
 from tracker.app import create_app
-from tracker.carts.journal.folders import claim_folder
+from tracker.kit.worker_folders import claim_folder
 from tracker.settings import Settings
 with claim_folder(Path(sys.argv[1]), 0) as folder:
     create_app(Settings(), url="postgresql://127.0.0.1:1/none", folder=folder)

@@ -20,14 +20,14 @@ from tracker.carts.aggregator import Aggregator
 from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.domain import CartId, Item, new_cart_id
 from tracker.carts.service import BatchWriter
-from tracker.clock import Stamper, SystemClock
 from tracker.datalife import service, store
 from tracker.datalife.domain import Amount
 from tracker.db import tries
 from tracker.db.engine import create_engine
 from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError
-from tracker.waits import Waits
+from tracker.kit.clock import Stamper, SystemClock
+from tracker.kit.deadlines import Waits
 
 
 @pytest.fixture

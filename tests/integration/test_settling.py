@@ -27,7 +27,7 @@ from tracker.datalife import store as datalife_store
 from tracker.db.engine import create_engine
 from tracker.db.requests import RequestDatabase
 from tracker.jobs.handler import TryAgainError
-from tracker.waits import Waits
+from tracker.kit.deadlines import Waits
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from tests.conftest import Database, StartTracker
 from tests.lanes import CountingLane, Sent, Ways, serving, two_ways
 from tests.parts import WAITS_FOR_LOCK, transaction
 from tests.reservations import wait_until
-from tracker.clock import ManualClock
 from tracker.errors import DatabaseUnavailableError, InvalidInputError, UnavailableError
-from tracker.origins import Hosts, Origins
+from tracker.kit.clock import ManualClock
+from tracker.kit.origins import Hosts, Origins
 from tracker.settings import Ack
 from tracker.warranties import service
 from tracker.warranties.fast_lane import WarrantyLane

@@ -16,15 +16,15 @@ from tests.archives import store_some
 from tests.conftest import Database, StartTracker
 from tests.parts import WAITS_FOR_LOCK, transaction
 from tests.reservations import wait_until
-from tracker.carts.journal.files import SystemFiles
-from tracker.carts.journal.folders import WorkerFolder
-from tracker.clock import ManualClock, Stamper, SystemClock
 from tracker.context import open_context
 from tracker.db.engine import create_engine
 from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError, KeyReusedError
+from tracker.kit.clock import ManualClock, Stamper, SystemClock
+from tracker.kit.deadlines import Waits
+from tracker.kit.files import SystemFiles
+from tracker.kit.worker_folders import WorkerFolder
 from tracker.settings import Settings
-from tracker.waits import Waits
 from tracker.warranties import store
 from tracker.warranties.domain import Sale, Warranty, WarrantyId
 from tracker.warranties.rates import load_rates

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tracker.clock import ManualClock, Stamper, SystemClock, stamp_time
+from tracker.kit.clock import ManualClock, Stamper, SystemClock, stamp_time
 
 
 def test_stamps_grow_while_the_clock_stands_still() -> None:

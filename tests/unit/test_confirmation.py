@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tracker.confirmation import Confirmation, confirmation_within
+from tracker.kit.confirmation import Confirmation, confirmation_within
 
 
 def test_all_who_wait_hear_the_first_word_and_no_other() -> None:

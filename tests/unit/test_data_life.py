@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tracker.clock import ManualClock, Stamper, stamp_time
 from tracker.datalife.domain import Amount, parse_age, stamp_at
 from tracker.errors import InvalidInputError
+from tracker.kit.clock import ManualClock, Stamper, stamp_time
 
 
 @pytest.mark.parametrize(

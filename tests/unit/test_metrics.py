@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from tests.scrape import parsed
-from tracker.carts.journal.folders import WorkerFolder
 from tracker.histogram import Histogram
+from tracker.kit.worker_folders import WorkerFolder
 from tracker.metrics.exposition import expose
 from tracker.metrics.families import FAMILIES, Family, Kind
 from tracker.metrics.numbers import Numbers

@@ -1,6 +1,6 @@
 import pytest
 
-from tracker.origins import Hosts, Origins
+from tracker.kit.origins import Hosts, Origins
 
 
 def test_origins_are_listed_by_commas() -> None:

@@ -2,7 +2,7 @@ import pytest
 
 from tracker.errors import ForbiddenError, InvalidInputError
 from tracker.identity.domain import MAX_RETURN_ADDRESS_CHARS, Caller, check_return_address, check_same_site
-from tracker.origins import Origins
+from tracker.kit.origins import Origins
 
 SHOP = "https://shop.example"
 LONGEST = "/" + "a" * (MAX_RETURN_ADDRESS_CHARS - 1)

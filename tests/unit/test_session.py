@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.clock import ManualClock
 from tracker.identity.cookie import MAX_COOKIES, Cookie, values_of
 from tracker.identity.session import MAX_SEALED_CHARS, Login, Sealer, Session
+from tracker.kit.clock import ManualClock
 
 SECRET = "0123456789abcdef"  # noqa: S105  # opens nothing
 ISSUER = "https://id.example"

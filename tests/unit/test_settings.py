@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tracker.errors import ConfigurationError
-from tracker.origins import Hosts, Origins
+from tracker.kit.origins import Hosts, Origins
 from tracker.settings import Ack, Settings, load_settings
 
 

@@ -14,12 +14,12 @@ from joserfc import jwe
 from joserfc.jwk import Key, RSAKey
 
 from tests.oidc import ALGORITHMS, AUDIENCE, Provider, new_keys, oct_key, rsa_key, sign
-from tracker.clock import ManualClock
 from tracker.errors import TrackerError, UnauthenticatedError
 from tracker.identity import keys
 from tracker.identity.client import ProviderUnavailableError
 from tracker.identity.keys import Kept, Keys, parse_keys
 from tracker.identity.tokens import LEEWAY_S, MAX_TOKEN_CHARS, TokenVerifier
+from tracker.kit.clock import ManualClock
 
 PROVIDER = Provider("https://id.example")
 NOW_S = int(time.time())

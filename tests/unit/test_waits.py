@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from tracker.waits import Waits
+from tracker.kit.deadlines import Waits
 
 
 async def clean_up_for_long(begun: asyncio.Event) -> None:

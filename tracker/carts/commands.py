@@ -9,12 +9,12 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.carts.dead_letters import DeadLetter, DeadLetters
-from tracker.carts.journal.folders import worker_folders
 from tracker.carts.service import BatchWriter, FollowUp
 from tracker.db.database import database
 from tracker.db.engine import engine_on
 from tracker.db.failures import Failure, failure_of, first_line
 from tracker.errors import DatabaseUnavailableError
+from tracker.kit.worker_folders import worker_folders
 from tracker.settings import load_settings
 
 

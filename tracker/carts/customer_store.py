@@ -34,7 +34,7 @@ from sqlalchemy.sql.selectable import LateralFromClause
 
 from tracker.carts.domain import Cart, CartId, Held, Item, ItemKey
 from tracker.carts.tables import carts, horizon, items
-from tracker.clock import WORKER_BITS
+from tracker.kit.clock import WORKER_BITS
 
 _ID: Final[Column[str]] = Column("id", Uuid(as_uuid=False))
 

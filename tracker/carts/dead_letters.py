@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tracker.carts.domain import CartId, Item, ItemKey
-from tracker.carts.journal.files import SystemFiles
 from tracker.errors import ConfigurationError
+from tracker.kit.files import SystemFiles
 
 FILE_NAME: Final = "dead-letters.jsonl"
 _LOCK_NAME: Final = "dead-letters.lock"

@@ -17,7 +17,7 @@ from typing import Final, NewType
 
 from msgspec import Struct
 
-from tracker.texts import check_text, uuid_of
+from tracker.kit.text_rules import check_text, uuid_of
 
 CartId = NewType("CartId", str)
 """A UUID in its canonical text form, which sorts like PostgreSQL's `uuid`."""

@@ -19,9 +19,9 @@ import msgspec
 from tracker.carts.cookie import cart_id_in_cookie, set_cookie_header
 from tracker.carts.domain import CartId, new_cart_id, parse_cart_id
 from tracker.carts.dto import ItemIn, ProductIn
-from tracker.confirmation import Confirmation
 from tracker.errors import RateLimitedError, TrackerError, UnavailableError, UnconfirmedError
 from tracker.guard import Guard, Pass
+from tracker.kit.confirmation import Confirmation
 from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
 from tracker.plain import Entry, refused, reply
 from tracker.rate_limit import RateLimits

@@ -18,9 +18,9 @@ from tracker.carts.aggregator import Aggregator
 from tracker.carts.causes import Causes
 from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
-from tracker.confirmation import Confirmation, confirmation_within
 from tracker.db.failures import Failure
 from tracker.histogram import Histogram
+from tracker.kit.confirmation import Confirmation, confirmation_within
 
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0

@@ -13,9 +13,9 @@ from tracker.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.carts.domain import CartId, new_cart_id, parse_cart_id
 from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
 from tracker.carts.service import CartService, Shown
-from tracker.clock import stamp_time
 from tracker.errors import UnconfirmedError
 from tracker.http import BODY_PROBLEMS, AnyRequest, NotStored, Problem, problem_spec, unavailable
+from tracker.kit.clock import stamp_time
 from tracker.rate_limit import RateLimits
 from tracker.strict_json import StrictJSON
 

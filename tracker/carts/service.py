@@ -19,12 +19,12 @@ from tracker.carts.flusher import Flusher
 from tracker.carts.journal.protocol import Journal
 from tracker.carts.record import encode_record
 from tracker.carts.store import Elsewhere, Written
-from tracker.clock import Stamper
-from tracker.confirmation import Confirmation
 from tracker.db.engine import is_pooled
 from tracker.db.failures import FollowUpError
 from tracker.db.requests import RequestDatabase
 from tracker.errors import BufferFullError, DatabaseUnavailableError, UnconfirmedError
+from tracker.kit.clock import Stamper
+from tracker.kit.confirmation import Confirmation
 from tracker.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.settings import Ack
 

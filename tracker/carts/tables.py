@@ -1,6 +1,6 @@
 """The tables of carts and items.
 
-Times are stamps (`tracker.clock`): `to_timestamp((added_stamp >> 10) / 1e6)` shows one as a time. The
+Times are stamps (`tracker.kit.clock`): `to_timestamp((added_stamp >> 10) / 1e6)` shows one as a time. The
 CHECKs repeat the edge's rules as a backstop. Nothing that an update changes is indexed, and pages
 keep some room: an update then stays on its page (HOT) and leaves no index entry behind.
 

@@ -9,7 +9,7 @@ from functools import partial
 from tracker import tracing
 from tracker.carts.domain import CartId
 from tracker.carts.service import CartService
-from tracker.confirmation import Confirmation
+from tracker.kit.confirmation import Confirmation
 from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
 
 

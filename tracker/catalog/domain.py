@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from tracker.errors import InvalidInputError
-from tracker.texts import check_text
+from tracker.kit.text_rules import check_text
 
 MAX_SKU_BYTES: Final = 255
 """Bytes of UTF-8: an item in a cart names its product by the SKU, so it is as long as an external id."""

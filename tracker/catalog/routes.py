@@ -17,8 +17,8 @@ from tracker.catalog.dto import (
 from tracker.catalog.service import Catalog
 from tracker.errors import InvalidInputError
 from tracker.http import AnyRequest, problem_spec
+from tracker.kit.text_rules import NO_NUL_PATTERN
 from tracker.parameters import check_parameters, limit_of, limit_parameter, text_parameter
-from tracker.texts import NO_NUL_PATTERN
 
 _PARAMETERS: Final = ("sku", "q", "after", "limit")
 

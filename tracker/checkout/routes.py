@@ -18,8 +18,8 @@ from tracker.errors import ConflictError, NotFoundError, PaymentRefusedError
 from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.idempotency import IdempotencyKey, check_key, describe_key
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
+from tracker.kit.text_rules import uuid_of
 from tracker.strict_json import JSONOperation, StrictJSON
-from tracker.texts import uuid_of
 
 RETRY_AFTER_S: Final = 5
 """When to look again for what became of an order that is still `paying`."""

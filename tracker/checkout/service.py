@@ -36,8 +36,8 @@ from tracker.checkout.payments.protocol import (
 )
 from tracker.db.requests import RequestDatabase
 from tracker.errors import ConflictError, KeyReusedError, NotFoundError, UnavailableError
+from tracker.kit.deadlines import Waits
 from tracker.tracing import Kind
-from tracker.waits import Waits
 
 PAYMENT_TIMEOUT_S: Final = 25.0
 """How long a checkout waits for the processor in all, before it answers that the order is still `paying`."""

@@ -14,9 +14,6 @@ import click
 
 from tracker.carts.dead_letters import DeadLetter, DeadLetters
 from tracker.carts.domain import CartId, parse_cart_id
-from tracker.carts.journal.files import SystemFiles
-from tracker.carts.journal.folders import worker_folders
-from tracker.carts.journal.stamps import load_stamp
 from tracker.carts.replay import last_stamp
 from tracker.datalife import service
 from tracker.datalife.domain import Amount, Whose, parse_age, stamp_at
@@ -25,6 +22,9 @@ from tracker.db.database import database
 from tracker.db.engine import engine_on
 from tracker.db.schema import check_schema
 from tracker.errors import InvalidInputError, NotFoundError
+from tracker.kit.files import SystemFiles
+from tracker.kit.last_stamp import load_stamp
+from tracker.kit.worker_folders import worker_folders
 from tracker.settings import load_settings
 
 LOCK_TIMEOUT_S: Final = 2.0

@@ -36,8 +36,8 @@ from tracker.carts.domain import CartId
 from tracker.carts.tables import carts, horizon, items
 from tracker.checkout.domain import Status
 from tracker.checkout.tables import order_lines, orders
-from tracker.clock import stamp_time
 from tracker.datalife.domain import Amount
+from tracker.kit.clock import stamp_time
 from tracker.reservations.tables import reservations
 
 _NEWEST_STAMP: Final = func.max(

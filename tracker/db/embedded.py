@@ -26,7 +26,7 @@ from typing import Final
 from urllib.parse import quote
 
 from tracker.errors import ConfigurationError
-from tracker.process import end_with_parent
+from tracker.kit.child_process import end_with_parent
 
 _LOGIN: Final = ("-U", "tracker", "-d", "postgres")
 

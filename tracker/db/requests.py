@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.db.failures import Failure, failure_of, shown
 from tracker.errors import DatabaseUnavailableError
-from tracker.waits import Waits
+from tracker.kit.deadlines import Waits
 
 REQUEST_TIMEOUT_S: Final = 5.0
 """For all that a request does in one go, the wait for a connection included; then it gets a 503."""

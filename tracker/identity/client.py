@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from tracker.errors import TrackerError, UnavailableError
-from tracker.waits import Waits
+from tracker.kit.deadlines import Waits
 
 TIMEOUT_S: Final = 5.0
 """For a whole answer; somebody waits for it."""

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from tracker.errors import ForbiddenError, InvalidInputError
-from tracker.origins import SAFE_METHODS, Origins
+from tracker.kit.origins import SAFE_METHODS, Origins
 
 MAX_SUBJECT_CHARS: Final = 255
 """Of what the provider calls a customer (OpenID Connect Core, section 2)."""

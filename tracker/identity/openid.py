@@ -11,7 +11,6 @@ import secrets
 from typing import Final
 from urllib.parse import urlencode
 
-from tracker.clock import Clock
 from tracker.errors import ConfigurationError, InvalidInputError, NotConfiguredError, UnauthenticatedError
 from tracker.identity.client import CodeRefusedError, Discovery, ProviderClient
 from tracker.identity.cookie import Cookie, values_of
@@ -20,8 +19,9 @@ from tracker.identity.keys import Kept, Keys
 from tracker.identity.service import Callback, Redirection
 from tracker.identity.session import LOGIN_MAX_AGE_S, SESSION_MAX_AGE_S, Login, Sealer, Session
 from tracker.identity.tokens import TokenVerifier
+from tracker.kit.clock import Clock
+from tracker.kit.deadlines import Waits
 from tracker.settings import Settings
-from tracker.waits import Waits
 
 CALLBACK_PATH: Final = "/login/callback"
 

@@ -15,8 +15,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 from msgspec import Struct
 
-from tracker.clock import Clock
 from tracker.identity.domain import Subject
+from tracker.kit.clock import Clock
 
 SESSION_MAX_AGE_S: Final = 12 * 60 * 60
 """A working day; then the provider is asked again, which answers at once while its own session lasts."""

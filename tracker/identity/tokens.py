@@ -16,10 +16,10 @@ from joserfc.jwk import Key
 from joserfc.util import urlsafe_b64decode
 from msgspec import Struct
 
-from tracker.clock import Clock
 from tracker.errors import UnauthenticatedError
 from tracker.identity.domain import Customer, Subject
 from tracker.identity.keys import FAMILY_OF, Family
+from tracker.kit.clock import Clock
 
 MAX_TOKEN_CHARS: Final = 8192
 """Providers that put groups into their tokens make some of 4 KB."""

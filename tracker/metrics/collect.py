@@ -6,9 +6,9 @@ moment.
 
 from tracker.background import Jobs
 from tracker.checkout.domain import OrderCounts
-from tracker.clock import WORKER_BITS
 from tracker.context import Context
 from tracker.db.failures import Failure
+from tracker.kit.clock import WORKER_BITS
 from tracker.metrics.numbers import Numbers
 from tracker.traffic import Traffic
 

@@ -16,11 +16,11 @@ from tracker.background import Jobs
 from tracker.db.engine import create_engine, dispose
 from tracker.db.requests import RequestDatabase
 from tracker.errors import ConfigurationError
+from tracker.kit.deadlines import Waits
 from tracker.metrics.collect import jobs_of
 from tracker.metrics.exposition import Collected
 from tracker.metrics.service import Metrics
 from tracker.metrics.stored import WAIT_S, StoredNumbers
-from tracker.waits import Waits
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -17,9 +17,9 @@ from typing import Final
 import msgspec
 
 from tracker.carts.dead_letters import DeadLetters
-from tracker.carts.journal.files import SystemFiles
-from tracker.carts.journal.folders import WorkerFolder, worker_folders
 from tracker.carts.journal.recovery import segments_of
+from tracker.kit.files import SystemFiles
+from tracker.kit.worker_folders import WorkerFolder, worker_folders
 from tracker.metrics.numbers import Numbers, Series
 
 FILE_NAME: Final = "metrics"

@@ -10,7 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from tracker.errors import InvalidInputError
-from tracker.texts import check_text, uuid_of
+from tracker.kit.text_rules import check_text, uuid_of
 
 WarrantyId = NewType("WarrantyId", str)
 """A UUID of version 7: in the order of creation, which is the order of the list and of its pages."""

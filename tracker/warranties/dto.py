@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from tracker.texts import NO_NUL_PATTERN
+from tracker.kit.text_rules import NO_NUL_PATTERN
 from tracker.warranties.domain import (
     COST_RULE,
     MAX_COST_CENTS,

@@ -12,10 +12,10 @@ from typing import Final
 
 import msgspec
 
-from tracker.confirmation import Confirmation
 from tracker.errors import InvalidInputError, KeyReusedError, TrackerError, UnavailableError
 from tracker.guard import Guard, Pass
 from tracker.idempotency import check_key
+from tracker.kit.confirmation import Confirmation
 from tracker.lane import Answerer, Headers, Later, Peer, Reply
 from tracker.plain import Entry, refused, reply
 from tracker.warranties.domain import Warranty

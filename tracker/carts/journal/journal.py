@@ -25,11 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tracker.carts.journal.files import Files
 from tracker.carts.journal.frames import HEADER_BYTES, frame, header, parse_segment_name, segment_name
-from tracker.carts.journal.stamps import save_stamp
-from tracker.confirmation import Confirmation, confirmation_within
 from tracker.errors import JournalUnavailableError
+from tracker.kit.confirmation import Confirmation, confirmation_within
+from tracker.kit.files import Files
+from tracker.kit.last_stamp import save_stamp
 
 TICK_S: Final = 0.5
 """How often free space, age and a missing segment are looked at while there is something to look at."""

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from tracker.confirmation import Confirmation
+from tracker.kit.confirmation import Confirmation
 
 
 class Journal(Protocol):

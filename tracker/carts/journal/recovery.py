@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tracker.carts.journal.files import Files
-from tracker.carts.journal.folders import WorkerFolder, locked, worker_folders
 from tracker.carts.journal.frames import parse_segment_name, scan
-from tracker.carts.journal.stamps import load_stamp, save_stamp
+from tracker.kit.files import Files
+from tracker.kit.last_stamp import load_stamp, save_stamp
+from tracker.kit.worker_folders import WorkerFolder, locked, worker_folders
 
 ROUND_S: Final = 3.0
 """From one look at the other folders to the next, with jitter: how long an orphan waits at worst."""

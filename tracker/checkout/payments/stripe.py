@@ -29,7 +29,7 @@ from tracker.checkout.payments.protocol import (
 )
 from tracker.checkout.payments.stripe_http import HTTPClient
 from tracker.errors import ConfigurationError, InvalidInputError, NotConfiguredError
-from tracker.texts import uuid_of
+from tracker.kit.text_rules import uuid_of
 
 CALL_TIMEOUT_S: Final = 20.0
 """For a step in all, whatever it takes: tries, waits between them, a second question."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tracker.clock import SLOTS
 from tracker.errors import ConfigurationError
+from tracker.kit.clock import SLOTS
 
 _LOCK_NAME: Final = "lock"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-from tracker.carts.journal.files import Files
+from tracker.kit.files import Files
 
 _FILE_NAME: Final = "stamp"
 _RECORD: Final = struct.Struct("<QI")

@@ -24,7 +24,7 @@ _LOADED_LATER: Final = [
     "sqlalchemy.dialects.postgresql.asyncpg",
     "tracker.db.embedded",
     "tracker.jobs.consumer",
-    "tracker.logs",
+    "tracker.telemetry.logs",
     "tracker.supervisor",
 ]
 """By no module of a command, but by many calls of one."""

@@ -36,7 +36,7 @@ from tracker.openapi import openapi_config
 from tracker.options import answer_options
 from tracker.rate_limit import RateLimits
 from tracker.settings import Settings, Switch
-from tracker.traffic import Traffic
+from tracker.telemetry.request_counts import Traffic
 from tracker.warranties import routes as warranties_routes
 
 

@@ -69,6 +69,6 @@ def main(context: click.Context) -> None:
     log = load_settings({name: text for name, text in os.environ.items() if name.startswith("TRACKER_LOG_")})
     if context.invoked_subcommand != "health":  # the one that logs nothing
         with loading():
-            from tracker.logs import set_up_logging  # noqa: PLC0415  # structlog takes as long as all of `health`
+            from tracker.telemetry.logs import set_up_logging  # noqa: PLC0415  # structlog takes as long as all of `health`
 
         set_up_logging(log.log_level, log.log_format)

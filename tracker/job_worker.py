@@ -7,7 +7,7 @@ import os
 import click
 import uvloop
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.background import Jobs, run_jobs_until_told
 from tracker.db.database import database
 from tracker.db.schema import check_schema

@@ -13,7 +13,7 @@ from tracker.errors import InvalidInputError, KeyReusedError, RateLimitedError, 
 from tracker.guard import PLAIN, SECURITY_LINES, Guard, Pass
 from tracker.http import PROBLEM_MEDIA_TYPE, problem, rate_limit_headers
 from tracker.lane import Headers, Peer, Reply
-from tracker.request_id import new_request_id, taken_request_id
+from tracker.telemetry.request_id import new_request_id, taken_request_id
 
 PLAIN_CONTENT_TYPES: Final = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"text/plain", b"text/plain;charset=UTF-8"}

@@ -20,7 +20,7 @@ from tests.parts import transaction
 from tests.reservations import free_port, reservation_service, statuses, wait_until, worker
 from tests.store import new_shopper, sell, settle_now
 from tests.stripe_api import ACCEPTED, stripe_api
-from tracker.tracing import STOP_TIMEOUT_S
+from tracker.telemetry.tracing import STOP_TIMEOUT_S
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
@@ -230,11 +230,11 @@ def test_off_nothing_of_opentelemetry_is_loaded(database: Database, tmp_path: Pa
             assert client.get("/items", headers=TRACED).status_code == 200
         server.stop()
         imported = server.errors()
-    assert "tracker.tracing" in imported
+    assert "tracker.telemetry.tracing" in imported
     modules = {line.rpartition("|")[2].strip() for line in imported.splitlines()}
     # Litestar looks whether instrumentation is installed, and at the names of attributes.
     theirs = ("opentelemetry.sdk", "opentelemetry.trace", "opentelemetry.exporter", "google.protobuf")
-    assert not {name for name in modules if name.startswith((*theirs, "tracker.tracing."))}
+    assert not {name for name in modules if name.startswith((*theirs, "tracker.telemetry.tracing."))}
 
 
 def test_without_the_extra_a_line_says_that_nothing_is_traced(database: Database, tmp_path: Path) -> None:

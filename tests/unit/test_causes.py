@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.carts.causes import MAX_CAUSES, Causes
 from tracker.carts.domain import CartId, Item, ItemKey
-from tracker.tracing.otel import MAX_TRACED_PER_S, OpenTelemetry, _context_of, _sampling
+from tracker.telemetry.tracing.otel import MAX_TRACED_PER_S, OpenTelemetry, _context_of, _sampling
 
 A: ItemKey = (CartId("a"), "1")
 B: ItemKey = (CartId("b"), "1")

@@ -20,14 +20,14 @@ from sqlalchemy.exc import DBAPIError
 from tracker.db.failures import FollowUpError, shown
 from tracker.edge import MAX_LINES_PER_S, Edge
 from tracker.http import EXCEPTION_HANDLERS
-from tracker.logs import formatter
-from tracker.request_id import current_request_id
+from tracker.telemetry.logs import formatter
+from tracker.telemetry.request_id import current_request_id
 
 CART = "7d9f5f0e-1111-4222-8333-444455556666"
 
 SAYS_ALL = """
 import logging
-from tracker.logs import set_up_logging
+from tracker.telemetry.logs import set_up_logging
 from tracker.settings import LogFormat, LogLevel
 set_up_logging(LogLevel.INFO, LogFormat.AUTO)
 logging.getLogger("tracker.x").debug("too low")

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.carts.domain import Batch, ItemKey
 
 MAX_CAUSES: Final = 128

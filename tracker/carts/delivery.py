@@ -11,7 +11,7 @@ outcome is unknown is simply sent again.
 import logging
 from collections.abc import Awaitable, Callable
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.domain import Batch
 from tracker.db.failures import OF_POSTGRES, Failure, failure_of, shown

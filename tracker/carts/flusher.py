@@ -19,7 +19,7 @@ from tracker.carts.causes import Causes
 from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
 from tracker.db.failures import Failure
-from tracker.histogram import Histogram
+from tracker.telemetry.histogram import Histogram
 from tracker.kit.confirmation import Confirmation, confirmation_within
 
 BACKOFF_BASE_S: Final = 0.05

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.carts import customer_store, store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import Batch, CartId, Item, merge_items, redirected, without_erased

@@ -6,7 +6,7 @@ So a request costs nothing for it where tracing is off, and 0.4 µs where it is 
 from collections.abc import Callable
 from functools import partial
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.carts.domain import CartId
 from tracker.carts.service import CartService
 from tracker.kit.confirmation import Confirmation

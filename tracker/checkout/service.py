@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.carts import customer_service
 from tracker.carts.domain import CartId
 from tracker.carts.service import CartService, FollowUp
@@ -37,7 +37,7 @@ from tracker.checkout.payments.protocol import (
 from tracker.db.requests import RequestDatabase
 from tracker.errors import ConflictError, KeyReusedError, NotFoundError, UnavailableError
 from tracker.kit.deadlines import Waits
-from tracker.tracing import Kind
+from tracker.telemetry.tracing import Kind
 
 PAYMENT_TIMEOUT_S: Final = 25.0
 """How long a checkout waits for the processor in all, before it answers that the order is still `paying`."""

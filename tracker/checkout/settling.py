@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.carts.service import FollowUp
 from tracker.checkout import store
 from tracker.checkout.domain import Order, OrderCounts, Status
@@ -20,7 +20,7 @@ from tracker.checkout.service import NOTHING_CHARGED, SETTLE_AFTER_S, settle
 from tracker.db.failures import shown
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
-from tracker.tracing import Kind
+from tracker.telemetry.tracing import Kind
 
 JOB: Final = "settle"
 """Name of the handler."""

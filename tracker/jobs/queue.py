@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.jobs.library import load_queries
 
 

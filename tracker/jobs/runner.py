@@ -6,7 +6,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.jobs.handler import Handler, TryAgainError
 from tracker.jobs.library import load_consumer
 

@@ -10,7 +10,7 @@ from tracker.context import Context
 from tracker.db.failures import Failure
 from tracker.kit.clock import WORKER_BITS
 from tracker.metrics.numbers import Numbers
-from tracker.traffic import Traffic
+from tracker.telemetry.request_counts import Traffic
 
 _REASONS = {Failure.TRANSIENT: "transient", Failure.BROKEN: "broken", Failure.BAD_DATA: "bad_data"}
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from tracker.carts.flusher import FLUSH_BOUNDS_S, FLUSH_ITEMS_BOUNDS
 from tracker.jobs.overview import COUNTED_AT_MOST
-from tracker.traffic import ANSWER_BOUNDS_S, CLIENT_LEFT, UNMATCHED
+from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, CLIENT_LEFT, UNMATCHED
 
 
 class Kind(enum.Enum):

@@ -6,7 +6,7 @@ the same thing for all.
 
 from collections.abc import Iterator
 
-from tracker.histogram import Histogram
+from tracker.telemetry.histogram import Histogram
 from tracker.metrics.families import FAMILIES, Family, Kind
 
 Series = dict[tuple[str, ...], list[float]]

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.errors import TrackerError
 from tracker.reservations.domain import Attempt, ReservationId
 

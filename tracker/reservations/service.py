@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.db.failures import shown
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
@@ -21,7 +21,7 @@ from tracker.reservations import store
 from tracker.reservations.client import RefusedError, ReservationClient, UnansweredError
 from tracker.reservations.domain import Attempt, ReservationCounts, ReservationKey, backoff_s
 from tracker.reservations.store import Wanted
-from tracker.tracing import Kind
+from tracker.telemetry.tracing import Kind
 
 JOB: Final = "reserve"
 """Name of the handler."""

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.db.failures import shown
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError

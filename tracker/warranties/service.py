@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker import tracing
+from tracker.telemetry import tracing
 from tracker.db.failures import shown
 from tracker.db.requests import REQUEST_TIMEOUT_S, RequestDatabase
 from tracker.errors import DatabaseUnavailableError, InvalidInputError, KeyReusedError, NotFoundError, UnavailableError

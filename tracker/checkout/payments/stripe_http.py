@@ -14,7 +14,7 @@ import msgspec
 import stripe
 from msgspec import Struct
 
-from tracker import tracing
+from tracker.telemetry import tracing
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 

@@ -9,7 +9,7 @@ W3C's `traceparent`: `headers` is for whoever calls one, as in
         await client.put(..., headers=headers())
 
 Spans are named after routes and steps, and hold no cart, customer or value. Where tracing is off nothing of
-OpenTelemetry is imported (`tracker.tracing.otel` is the only module that knows it), and each call here returns at once.
+OpenTelemetry is imported (`tracker.telemetry.tracing.otel` is the only module that knows it), and each call here returns at once.
 
 There is one tracer for a process, as there is one log.
 """
@@ -111,7 +111,7 @@ def _tracer_of(environ: Mapping[str, str]) -> Tracer | None:
     if is_off or not any(map(environ.get, ENDPOINTS)):
         return None
     try:
-        from tracker.tracing.otel import OpenTelemetry  # noqa: PLC0415  # 11 MB: only where it is used
+        from tracker.telemetry.tracing.otel import OpenTelemetry  # noqa: PLC0415  # 11 MB: only where it is used
     except ImportError as error:
         # Whoever runs the machine may set the variable for all that runs there: no reason not to serve.
         fields = {"missing": error.name}

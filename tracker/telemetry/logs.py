@@ -26,8 +26,8 @@ with without("rich"):
     import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from tracker import tracing
-from tracker.request_id import current_request_id
+from tracker.telemetry import tracing
+from tracker.telemetry.request_id import current_request_id
 from tracker.settings import LogFormat, LogLevel
 
 OTHERS_LEVEL: Final = logging.WARNING

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any, Final
 
-from tracker.histogram import Histogram
+from tracker.telemetry.histogram import Histogram
 
 ANSWER_BOUNDS_S: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),

@@ -6,8 +6,8 @@ import os
 from alembic import context
 from sqlalchemy import Connection, text
 
-from tracker.db.database import database
-from tracker.db.engine import create_engine
+from tracker.postgres.engine import create_engine
+from tracker.postgres.location import database
 from tracker.settings import load_settings
 from tracker.tables import metadata
 

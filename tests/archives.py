@@ -13,7 +13,7 @@ import msgspec
 
 from tests.conftest import Database, Tracker
 from tracker.background import running_jobs
-from tracker.db.engine import create_engine
+from tracker.postgres.engine import create_engine
 from tracker.settings import load_settings
 from tracker.warranties.archiving import JOB, archive_later
 from tracker.warranties.domain import WarrantyId, new_warranty_id

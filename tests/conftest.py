@@ -27,8 +27,8 @@ import trustme
 from tests.forked import Forked, forked
 from tests.oidc import Provider, running_provider
 from tests.sessions import Sessions
-from tracker.db.embedded import embedded_postgres
-from tracker.db.schema import upgrade_schema
+from tracker.postgres.embedded import embedded_postgres
+from tracker.postgres.schema import upgrade_schema
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an example takes is the machine's affair
 hypothesis.settings.load_profile("unhurried")

@@ -22,7 +22,7 @@ from tracker.cli import COMMANDS
 _LOADED_LATER: Final = [
     "alembic.command",
     "sqlalchemy.dialects.postgresql.asyncpg",
-    "tracker.db.embedded",
+    "tracker.postgres.embedded",
     "tracker.jobs.consumer",
     "tracker.telemetry.logs",
     "tracker.supervisor",

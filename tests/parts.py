@@ -16,9 +16,9 @@ from tracker.carts.domain import Batch
 from tracker.carts.flusher import Flusher
 from tracker.carts.journal.protocol import NoJournal
 from tracker.carts.service import CartReader, CartService
-from tracker.db.requests import RequestDatabase
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
+from tracker.postgres.request_database import RequestDatabase
 from tracker.settings import Ack
 
 WAITS_FOR_LOCK: Final = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

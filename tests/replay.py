@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.order_lines import Line, read_lines
-from tracker.db.database import database
 from tracker.errors import TrackerError
+from tracker.postgres.location import database
 from tracker.settings import Settings, load_settings
 
 DEFAULT_CONNECTIONS: Final = 32

@@ -18,9 +18,9 @@ from tracker.carts.service import FollowUp, ReservationsOf
 from tracker.checkout import settling
 from tracker.checkout.domain import OrderCounts
 from tracker.checkout.payments import processor_of
-from tracker.db.engine import create_engine, dispose
 from tracker.jobs.runner import JobRunner
 from tracker.kit.deadlines import let_go
+from tracker.postgres.engine import create_engine, dispose
 from tracker.reservations import store as reservations_store
 from tracker.reservations.domain import ReservationCounts
 from tracker.settings import Settings

@@ -24,14 +24,14 @@ from tracker.catalog.service import Catalog
 from tracker.checkout.payments import processor_of
 from tracker.checkout.service import Checkout
 from tracker.checkout.settling import settle_later
-from tracker.db.engine import create_engine, dispose
-from tracker.db.requests import RequestDatabase
 from tracker.identity.service import Identity, NoIdentity
 from tracker.kit.clock import Clock, Stamper
 from tracker.kit.deadlines import Waits, let_go
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import save_stamp
 from tracker.kit.worker_folders import WorkerFolder
+from tracker.postgres.engine import create_engine, dispose
+from tracker.postgres.request_database import RequestDatabase
 from tracker.settings import Ack, Settings
 from tracker.warranties.rates import load_rates
 from tracker.warranties.service import Warranties

@@ -7,12 +7,12 @@ import os
 import click
 import uvloop
 
-from tracker.telemetry import tracing
 from tracker.background import Jobs, run_jobs_until_told
-from tracker.db.database import database
-from tracker.db.schema import check_schema
 from tracker.metrics.port import metrics_on
+from tracker.postgres.location import database
+from tracker.postgres.schema import check_schema
 from tracker.settings import load_settings
+from tracker.telemetry import tracing
 from tracker.warranties.archive import open_archive
 
 

@@ -28,8 +28,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from tracker.guard import SECURITY_LINES, lines_of
 from tracker.http import PROBLEM_MEDIA_TYPE, problem
 from tracker.lane import Answerer, Lane, Later, Peer, Reply
-from tracker.telemetry.request_id import HEADER, new_request_id
 from tracker.telemetry.request_counts import CLIENT_LEFT, Traffic
+from tracker.telemetry.request_id import HEADER, new_request_id
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Of the request line and all headers together."""

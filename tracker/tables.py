@@ -3,7 +3,7 @@
 from tracker.carts.tables import carts, horizon, items
 from tracker.catalog.tables import products
 from tracker.checkout.tables import order_lines, orders
-from tracker.db.base import metadata
+from tracker.postgres.metadata import metadata
 from tracker.reservations.tables import reservations
 from tracker.warranties.tables import stores, warranties, warranty_items
 

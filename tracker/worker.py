@@ -16,7 +16,6 @@ import uvloop
 from litestar import Litestar
 from uvicorn.server import ServerState
 
-from tracker.telemetry import tracing
 from tracker.app import create_app
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.traced import TracedCarts, TracedLane
@@ -28,6 +27,7 @@ from tracker.lane import Lane
 from tracker.listening import BACKLOG
 from tracker.protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, Protocol
 from tracker.settings import Settings, Switch, load_settings
+from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import Counted, Traffic
 from tracker.warranties.fast_lane import WarrantyLane
 

@@ -16,8 +16,8 @@ from tests.benchmarks.processes import Site
 from tests.benchmarks.stats import Spread, spread
 from tracker.carts.domain import Batch, Item, new_cart_id
 from tracker.carts.service import BatchWriter
-from tracker.db.engine import create_engine
 from tracker.kit.clock import Stamper, SystemClock
+from tracker.postgres.engine import create_engine
 
 SIZES: Final = (10, 50, 100, 500, 1000, 5000)
 ITEMS_PER_CART: Final = 4

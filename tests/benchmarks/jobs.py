@@ -21,8 +21,8 @@ from tests.benchmarks.postgres import run_sql
 from tests.benchmarks.processes import Server, Site, free_port, spawned
 from tracker.background import follow_up_of
 from tracker.carts.service import BatchWriter
-from tracker.db.engine import create_engine
 from tracker.kit.clock import Stamper, SystemClock
+from tracker.postgres.engine import create_engine
 from tracker.settings import Settings
 
 JOBS: Final = 100_000

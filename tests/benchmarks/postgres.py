@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from tracker.db.embedded import embedded_postgres
-from tracker.db.schema import upgrade_schema
+from tracker.postgres.embedded import embedded_postgres
+from tracker.postgres.schema import upgrade_schema
 
 PLAIN_TABLES: Final = """
 CREATE TABLE carts (id uuid PRIMARY KEY);

@@ -17,14 +17,14 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 
 from tests.conftest import REPO, START_TIMEOUT_S, Database, clean_environ
-from tracker.db.embedded import SOCKET_NAME
+from tracker.postgres.embedded import SOCKET_NAME
 
 _BIND = b"B"
 """First byte of the message that executes a prepared statement (PostgreSQL's manual, "Message Formats")."""
 
 _SERVE_POSTGRES = """
 import pathlib, sys
-from tracker.db.embedded import embedded_postgres
+from tracker.postgres.embedded import embedded_postgres
 with embedded_postgres(pathlib.Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.read()

@@ -13,8 +13,8 @@ from tests.conftest import Database
 from tests.faults.outages import Outage, Role, login
 from tracker.carts.domain import Batch, CartId, Item
 from tracker.carts.service import BatchWriter
-from tracker.db.engine import create_engine
-from tracker.db.failures import Failure, failure_of
+from tracker.postgres.engine import create_engine
+from tracker.postgres.error_classes import Failure, failure_of
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 
@@ -272,7 +272,7 @@ def test_a_server_that_does_not_answer_is_transient(database: Database) -> None:
 
 
 def test_a_pool_without_a_free_connection_is_transient(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracker.db.engine.POOL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("tracker.postgres.engine.POOL_TIMEOUT_S", 0.1)
 
     async def run() -> Exception:
         async with engine_for(database.url) as engine, engine.connect(), engine.connect():

@@ -15,8 +15,8 @@ from tracker.carts.domain import Batch, CartId, Item, ItemKey
 from tracker.carts.journal.frames import frame, header, segment_name
 from tracker.carts.record import encode_record
 from tracker.carts.service import BatchWriter
-from tracker.db.engine import create_engine
-from tracker.db.failures import Failure
+from tracker.postgres.engine import create_engine
+from tracker.postgres.error_classes import Failure
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 SALT = 0x12345678

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Database, StartTracker
 from tests.faults.load import Load, Outcome
 from tests.faults.outages import Outage, OwnPostgres, Proxy, locked_table, login
-from tracker.db.schema import upgrade_schema
+from tracker.postgres.schema import upgrade_schema
 
 BEFORE_S = 1.2
 """How long the service is watched in good health, to compare with."""

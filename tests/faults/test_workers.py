@@ -25,9 +25,9 @@ from tracker.carts.journal.recovery import Recovery, Replay
 from tracker.carts.record import decode_record
 from tracker.carts.replay import replay
 from tracker.carts.service import BatchWriter
-from tracker.db.engine import create_engine
 from tracker.kit.files import SystemFiles
 from tracker.kit.worker_folders import claim_folder
+from tracker.postgres.engine import create_engine
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from tests.parts import transaction
 from tracker.catalog import store
 from tracker.catalog.domain import MAX_SEARCH_BYTES, words_of
 from tracker.catalog.service import Catalog, active_products
-from tracker.db import requests
-from tracker.db.engine import create_engine
-from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError, InvalidInputError
 from tracker.kit.deadlines import Waits
+from tracker.postgres import request_database as requests
+from tracker.postgres.engine import create_engine
+from tracker.postgres.request_database import RequestDatabase
 
 MUGS = 250
 TITLES = {

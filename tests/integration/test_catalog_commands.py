@@ -21,8 +21,8 @@ from tests.terminal import shown_on_terminal
 from tracker.catalog.domain import Numbered, Product
 from tracker.catalog.service import Imported, import_products
 from tracker.cli import main
-from tracker.db.engine import create_engine, dispose
 from tracker.errors import DatabaseUnavailableError
+from tracker.postgres.engine import create_engine, dispose
 
 SAMPLE = REPO / "tests" / "data" / "order-lines.csv"
 REAL = REPO.parent / "shared" / "data" / "online-retail-2010-12-to-2011-06.csv.gz"

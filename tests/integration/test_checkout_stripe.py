@@ -25,10 +25,10 @@ from tracker.checkout.domain import Order, Status
 from tracker.checkout.payments import processor_of
 from tracker.checkout.service import Checkout, SettleLater
 from tracker.checkout.settling import settle_later
-from tracker.db.engine import create_engine
-from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError
 from tracker.kit.deadlines import Waits
+from tracker.postgres.engine import create_engine
+from tracker.postgres.request_database import RequestDatabase
 from tracker.settings import Settings, load_settings
 
 

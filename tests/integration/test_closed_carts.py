@@ -15,9 +15,9 @@ from tracker.carts.aggregator import Aggregator
 from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.domain import Batch, Item, new_cart_id
 from tracker.carts.service import BatchWriter
-from tracker.db.engine import create_engine
-from tracker.db.requests import RequestDatabase
 from tracker.kit.deadlines import Waits
+from tracker.postgres.engine import create_engine
+from tracker.postgres.request_database import RequestDatabase
 from tracker.settings import Settings
 
 WRITERS = {

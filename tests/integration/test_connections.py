@@ -15,7 +15,7 @@ from tests.oidc import Provider
 from tests.reservations import jobs as jobs_left
 from tests.reservations import reservation_service, statuses, wait_until
 from tests.store import new_shopper, sell
-from tracker.db.connection import Connection, Connector
+from tracker.postgres.connection import Connection, Connector
 
 KINDS_OF_JOBS = 3
 """Archiving warranties, reserving items, settling orders."""

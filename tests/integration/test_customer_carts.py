@@ -14,7 +14,7 @@ from tests.reservations import wait_until
 from tests.store import Shopper, new_shopper
 from tracker.carts import customer_service
 from tracker.carts.domain import CartId
-from tracker.db.engine import create_engine
+from tracker.postgres.engine import create_engine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database
-from tracker.db.embedded import embedded_postgres
+from tracker.postgres.embedded import embedded_postgres
 
 
 @dataclass

@@ -13,7 +13,7 @@ from tracker.background import follow_up_of
 from tracker.carts import customer_service
 from tracker.carts.domain import Batch, Item, new_cart_id
 from tracker.carts.service import BatchWriter
-from tracker.db.engine import create_engine
+from tracker.postgres.engine import create_engine
 from tracker.settings import Settings
 
 WRITERS = {

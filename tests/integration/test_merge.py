@@ -17,7 +17,7 @@ from tracker.carts import store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import CartId, Item
 from tracker.carts.service import BatchWriter
-from tracker.db.engine import create_engine
+from tracker.postgres.engine import create_engine
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from tests.conftest import REPO, Database, clean_environ, run_tracker
-from tracker.db.schema import known_revisions
+from tracker.postgres.schema import known_revisions
 
 
 def alembic(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:

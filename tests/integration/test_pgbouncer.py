@@ -21,10 +21,10 @@ from tracker.carts.domain import Item, new_cart_id
 from tracker.carts.service import BatchWriter
 from tracker.carts.store import read_items
 from tracker.cli import main
-from tracker.db import connection as connections
-from tracker.db.connection import LOCK_TIMEOUT_S, Connection, Connector, PooledConnection
-from tracker.db.engine import create_engine
 from tracker.kit.clock import Stamper, SystemClock
+from tracker.postgres import connection as connections
+from tracker.postgres.connection import LOCK_TIMEOUT_S, Connection, Connector, PooledConnection
+from tracker.postgres.engine import create_engine
 
 
 @pytest.fixture(scope="module")

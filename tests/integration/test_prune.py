@@ -22,12 +22,12 @@ from tracker.carts.domain import CartId, Item, new_cart_id
 from tracker.carts.service import BatchWriter
 from tracker.datalife import service, store
 from tracker.datalife.domain import Amount
-from tracker.db import tries
-from tracker.db.engine import create_engine
-from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
+from tracker.postgres import retries as tries
+from tracker.postgres.engine import create_engine
+from tracker.postgres.request_database import RequestDatabase
 
 
 @pytest.fixture

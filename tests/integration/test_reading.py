@@ -13,9 +13,9 @@ from tracker.carts import store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import CartId, Item
 from tracker.carts.service import BatchWriter, CartService
-from tracker.db import requests
-from tracker.db.engine import create_engine
 from tracker.errors import DatabaseUnavailableError
+from tracker.postgres import request_database as requests
+from tracker.postgres.engine import create_engine
 
 Scenario = Callable[[Aggregator, CartService, AsyncEngine], Awaitable[None]]
 

@@ -16,7 +16,7 @@ from tracker.background import follow_up_of
 from tracker.carts.domain import Item, new_cart_id
 from tracker.carts.service import BatchWriter
 from tracker.carts.store import Written
-from tracker.db.engine import create_engine
+from tracker.postgres.engine import create_engine
 from tracker.settings import Settings
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import Database
 from tests.parts import transaction
-from tracker.db.schema import upgrade_schema
 from tracker.errors import ConfigurationError
+from tracker.postgres.schema import upgrade_schema
 
 MIGRATION_LOCK = 7_405_322_914
 """Advisory lock of every version of Tracker: replicas of two versions migrate one after the other too."""

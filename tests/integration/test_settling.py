@@ -24,10 +24,10 @@ from tracker.checkout.payments.sandbox import SandboxProcessor
 from tracker.checkout.service import Checkout, settle
 from tracker.checkout.settling import Settler, settle_later
 from tracker.datalife import store as datalife_store
-from tracker.db.engine import create_engine
-from tracker.db.requests import RequestDatabase
 from tracker.jobs.handler import TryAgainError
 from tracker.kit.deadlines import Waits
+from tracker.postgres.engine import create_engine
+from tracker.postgres.request_database import RequestDatabase
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from tests.conftest import START_TIMEOUT_S, STOP_TIMEOUT_S, Database, StartTracker, clean_environ, cookie
-from tracker.db.embedded import embedded_postgres
+from tracker.postgres.embedded import embedded_postgres
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:

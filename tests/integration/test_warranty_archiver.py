@@ -11,9 +11,9 @@ import pytest
 
 from tests.archives import store_some
 from tests.conftest import Database
-from tracker.db.engine import create_engine
 from tracker.jobs import breaker
 from tracker.jobs.handler import TryAgainError
+from tracker.postgres.engine import create_engine
 from tracker.warranties.archive import Archive, Object
 from tracker.warranties.archiving import AGAIN_S, Archiver
 from tracker.warranties.domain import new_warranty_id

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tracker.telemetry import tracing
 from tracker.carts.causes import MAX_CAUSES, Causes
 from tracker.carts.domain import CartId, Item, ItemKey
+from tracker.telemetry import tracing
 from tracker.telemetry.tracing.otel import MAX_TRACED_PER_S, OpenTelemetry, _context_of, _sampling
 
 A: ItemKey = (CartId("a"), "1")

@@ -17,9 +17,9 @@ from litestar import Litestar, Response, get
 from litestar.params import FromPath
 from sqlalchemy.exc import DBAPIError
 
-from tracker.db.failures import FollowUpError, shown
 from tracker.edge import MAX_LINES_PER_S, Edge
 from tracker.http import EXCEPTION_HANDLERS
+from tracker.postgres.error_classes import FollowUpError, shown
 from tracker.telemetry.logs import formatter
 from tracker.telemetry.request_id import current_request_id
 

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 
 from tests.scrape import parsed
-from tracker.telemetry.histogram import Histogram
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.metrics.exposition import expose
 from tracker.metrics.families import FAMILIES, Family, Kind
 from tracker.metrics.numbers import Numbers
 from tracker.metrics.workers import FILE_NAME, SILENT_S, Workers
+from tracker.telemetry.histogram import Histogram
 from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, Traffic
 
 

@@ -8,8 +8,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from tracker.telemetry import tracing
 from tracker.carts.domain import Batch, ItemKey
+from tracker.telemetry import tracing
 
 MAX_CAUSES: Final = 128
 """Noted at a time: as many links as the SDK keeps for a span. What comes later, while PostgreSQL is away, has none."""

@@ -10,11 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.carts.dead_letters import DeadLetter, DeadLetters
 from tracker.carts.service import BatchWriter, FollowUp
-from tracker.db.database import database
-from tracker.db.engine import engine_on
-from tracker.db.failures import Failure, failure_of, first_line
 from tracker.errors import DatabaseUnavailableError
 from tracker.kit.worker_folders import worker_folders
+from tracker.postgres.engine import engine_on
+from tracker.postgres.error_classes import Failure, failure_of, first_line
+from tracker.postgres.location import database
 from tracker.settings import load_settings
 
 

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tracker.carts import customer_store, store
 from tracker.carts.domain import Cart, CartId, new_cart_id
 from tracker.carts.service import CartService, FollowUp, Shown
-from tracker.db.requests import RequestDatabase
 from tracker.errors import ConflictError, DatabaseUnavailableError, InvalidInputError, NotFoundError
+from tracker.postgres.request_database import RequestDatabase
 
 CLAIM_TRIES: Final = 10
 """Each is in vain only if another call has changed one of the two carts in between."""

@@ -1,6 +1,6 @@
 """Brings a batch into PostgreSQL, whatever stands in the way, or its bad rows to the dead letters.
 
-What to do about an error depends on its class (`tracker.db.failures`). TRANSIENT and BROKEN errors say
+What to do about an error depends on its class (`tracker.postgres.error_classes`). TRANSIENT and BROKEN errors say
 nothing about the rows: the same batch is written again, at first soon, or slowly and with an alarm
 where somebody must mend something first. Only BAD_DATA is looked into: the batch is halved until the
 row that PostgreSQL refuses stands alone, and that one goes to the dead letters, so that one bad row
@@ -11,10 +11,10 @@ outcome is unknown is simply sent again.
 import logging
 from collections.abc import Awaitable, Callable
 
-from tracker.telemetry import tracing
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.domain import Batch
-from tracker.db.failures import OF_POSTGRES, Failure, failure_of, shown
+from tracker.postgres.error_classes import OF_POSTGRES, Failure, failure_of, shown
+from tracker.telemetry import tracing
 
 OnFailure = Callable[[Failure, int], Awaitable[None]]
 """Called with the class of an error and how many times in a row it failed: waits, or raises to give up."""

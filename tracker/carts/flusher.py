@@ -18,9 +18,9 @@ from tracker.carts.aggregator import Aggregator
 from tracker.carts.causes import Causes
 from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
-from tracker.db.failures import Failure
-from tracker.telemetry.histogram import Histogram
 from tracker.kit.confirmation import Confirmation, confirmation_within
+from tracker.postgres.error_classes import Failure
+from tracker.telemetry.histogram import Histogram
 
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0

@@ -9,10 +9,10 @@ from tracker.carts.delivery import Delivery
 from tracker.carts.domain import Batch
 from tracker.carts.journal.recovery import Replay, newest_payloads
 from tracker.carts.record import decode_record
-from tracker.db.failures import Failure
 from tracker.errors import DatabaseUnavailableError
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import load_stamp
+from tracker.postgres.error_classes import Failure
 
 
 async def replay(delivery: Delivery, payloads: list[bytes], *, max_items: int) -> Replay:

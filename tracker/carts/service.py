@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.telemetry import tracing
 from tracker.carts import customer_store, store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import Batch, CartId, Item, merge_items, redirected, without_erased
@@ -19,14 +18,15 @@ from tracker.carts.flusher import Flusher
 from tracker.carts.journal.protocol import Journal
 from tracker.carts.record import encode_record
 from tracker.carts.store import Elsewhere, Written
-from tracker.db.engine import is_pooled
-from tracker.db.failures import FollowUpError
-from tracker.db.requests import RequestDatabase
 from tracker.errors import BufferFullError, DatabaseUnavailableError, UnconfirmedError
 from tracker.kit.clock import Stamper
 from tracker.kit.confirmation import Confirmation
+from tracker.postgres.engine import is_pooled
+from tracker.postgres.error_classes import FollowUpError
+from tracker.postgres.request_database import RequestDatabase
 from tracker.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.settings import Ack
+from tracker.telemetry import tracing
 
 FULL_TOLD_EVERY_S: Final = 60.0
 """Least time between two lines of the log that say that the buffer is full: each item that is refused finds it so."""

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from tracker.carts.domain import DEFAULT_QUANTITY, MAX_EXTERNAL_ID_BYTES, MAX_NAME_BYTES
-from tracker.db.base import metadata
+from tracker.postgres.metadata import metadata
 
 _NEVER = text("0")
 

@@ -6,11 +6,11 @@ So a request costs nothing for it where tracing is off, and 0.4 µs where it is 
 from collections.abc import Callable
 from functools import partial
 
-from tracker.telemetry import tracing
 from tracker.carts.domain import CartId
 from tracker.carts.service import CartService
 from tracker.kit.confirmation import Confirmation
 from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
+from tracker.telemetry import tracing
 
 
 class TracedCarts:

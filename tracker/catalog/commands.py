@@ -13,10 +13,10 @@ import click
 
 from tracker.catalog.csv_lines import FileError, ProductFile
 from tracker.catalog.service import Imported, export_products, import_products
-from tracker.db.database import database
-from tracker.db.engine import engine_on
-from tracker.db.schema import check_schema, upgrade_schema
 from tracker.errors import TrackerError
+from tracker.postgres.engine import engine_on
+from tracker.postgres.location import database
+from tracker.postgres.schema import check_schema, upgrade_schema
 from tracker.settings import load_settings
 
 

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.catalog import store
 from tracker.catalog.domain import Numbered, Product
-from tracker.db.failures import first_line
-from tracker.db.requests import RequestDatabase
 from tracker.errors import DatabaseUnavailableError
+from tracker.postgres.error_classes import first_line
+from tracker.postgres.request_database import RequestDatabase
 
 
 class Catalog:

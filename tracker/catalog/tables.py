@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Table, Text, text, true
 
 from tracker.catalog.domain import PUNCTUATION
-from tracker.db.base import metadata
+from tracker.postgres.metadata import metadata
 
 _QUOTED: Final = PUNCTUATION.replace("'", "''")
 

@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.telemetry import tracing
 from tracker.carts import customer_service
 from tracker.carts.domain import CartId
 from tracker.carts.service import CartService, FollowUp
@@ -34,9 +33,10 @@ from tracker.checkout.payments.protocol import (
     ProcessorUnavailableError,
     Refused,
 )
-from tracker.db.requests import RequestDatabase
 from tracker.errors import ConflictError, KeyReusedError, NotFoundError, UnavailableError
 from tracker.kit.deadlines import Waits
+from tracker.postgres.request_database import RequestDatabase
+from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
 
 PAYMENT_TIMEOUT_S: Final = 25.0

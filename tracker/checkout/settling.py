@@ -11,15 +11,15 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.telemetry import tracing
 from tracker.carts.service import FollowUp
 from tracker.checkout import store
 from tracker.checkout.domain import Order, OrderCounts, Status
 from tracker.checkout.payments.protocol import Outcome, Paid, Pending, Processor, ProcessorUnavailableError, Refused
 from tracker.checkout.service import NOTHING_CHARGED, SETTLE_AFTER_S, settle
-from tracker.db.failures import shown
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
+from tracker.postgres.error_classes import shown
+from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
 
 JOB: Final = "settle"

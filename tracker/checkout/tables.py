@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from tracker.carts.tables import carts
 from tracker.checkout.domain import Status
-from tracker.db.base import metadata
+from tracker.postgres.metadata import metadata
 
 _STATUSES = ", ".join(f"'{status.value}'" for status in Status)
 

@@ -18,13 +18,13 @@ from tracker.carts.replay import last_stamp
 from tracker.datalife import service
 from tracker.datalife.domain import Amount, Whose, parse_age, stamp_at
 from tracker.datalife.export import Export
-from tracker.db.database import database
-from tracker.db.engine import engine_on
-from tracker.db.schema import check_schema
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.kit.files import SystemFiles
 from tracker.kit.last_stamp import load_stamp
 from tracker.kit.worker_folders import worker_folders
+from tracker.postgres.engine import engine_on
+from tracker.postgres.location import database
+from tracker.postgres.schema import check_schema
 from tracker.settings import load_settings
 
 LOCK_TIMEOUT_S: Final = 2.0

@@ -20,8 +20,8 @@ from tracker.datalife import export_store
 from tracker.datalife.domain import Amount, Whose
 from tracker.datalife.export_store import Rows
 from tracker.datalife.service import carts_of
-from tracker.db.tries import committed
 from tracker.kit.clock import stamp_time
+from tracker.postgres.retries import committed
 
 AT_ONCE: Final = 100
 """Carts, or orders, that are read in one transaction, and held in memory."""

@@ -20,8 +20,8 @@ from tracker.carts import customer_store
 from tracker.carts.domain import CartId, new_cart_id
 from tracker.datalife import store
 from tracker.datalife.domain import Amount, Whose, stamp_at
-from tracker.db.tries import committed
 from tracker.kit.clock import WORKER_BITS
+from tracker.postgres.retries import committed
 
 WINDOW_CARTS: Final = 1000
 """Carts that one transaction of a prune looks at, and most that it locks: for about 0.1 s."""

@@ -22,11 +22,11 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job
 
-from tracker.db.connection import Connector
-from tracker.db.engine import dsn_of
-from tracker.db.failures import shown
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queries import NAMES, queries_on
+from tracker.postgres.connection import Connector
+from tracker.postgres.engine import dsn_of
+from tracker.postgres.error_classes import shown
 
 HELD_FOR_S: Final = 15.0
 """Without a word from its holder, after which a job is given to another."""

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.telemetry import tracing
 from tracker.jobs.library import load_queries
+from tracker.telemetry import tracing
 
 
 async def enqueue(

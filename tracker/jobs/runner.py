@@ -6,9 +6,9 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final
 
-from tracker.telemetry import tracing
 from tracker.jobs.handler import Handler, TryAgainError
 from tracker.jobs.library import load_consumer
+from tracker.telemetry import tracing
 
 if TYPE_CHECKING:
     from pgqueuer.domain.models import Job

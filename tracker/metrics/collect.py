@@ -7,9 +7,9 @@ moment.
 from tracker.background import Jobs
 from tracker.checkout.domain import OrderCounts
 from tracker.context import Context
-from tracker.db.failures import Failure
 from tracker.kit.clock import WORKER_BITS
 from tracker.metrics.numbers import Numbers
+from tracker.postgres.error_classes import Failure
 from tracker.telemetry.request_counts import Traffic
 
 _REASONS = {Failure.TRANSIENT: "transient", Failure.BROKEN: "broken", Failure.BAD_DATA: "bad_data"}

@@ -6,8 +6,8 @@ the same thing for all.
 
 from collections.abc import Iterator
 
-from tracker.telemetry.histogram import Histogram
 from tracker.metrics.families import FAMILIES, Family, Kind
+from tracker.telemetry.histogram import Histogram
 
 Series = dict[tuple[str, ...], list[float]]
 """The numbers of one metric, by the values of its labels."""

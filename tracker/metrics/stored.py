@@ -9,10 +9,10 @@ import asyncio
 import logging
 from typing import Final
 
-from tracker.db.requests import RequestDatabase
 from tracker.errors import TrackerError
 from tracker.jobs.overview import COUNTED_AT_MOST, Waiting, overview
 from tracker.metrics.numbers import Numbers
+from tracker.postgres.request_database import RequestDatabase
 from tracker.reservations.store import count_failed
 
 CLOSE_TIMEOUT_S: Final = 0.1

@@ -14,9 +14,9 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from tracker.telemetry import tracing
 from tracker.errors import TrackerError
 from tracker.reservations.domain import Attempt, ReservationId
+from tracker.telemetry import tracing
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import click
 
-from tracker.db.database import database
-from tracker.db.engine import engine_on
+from tracker.postgres.engine import engine_on
+from tracker.postgres.location import database
 from tracker.reservations import store
 from tracker.reservations.domain import Status
 from tracker.settings import load_settings

@@ -12,15 +12,15 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.telemetry import tracing
-from tracker.db.failures import shown
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
+from tracker.postgres.error_classes import shown
 from tracker.reservations import store
 from tracker.reservations.client import RefusedError, ReservationClient, UnansweredError
 from tracker.reservations.domain import Attempt, ReservationCounts, ReservationKey, backoff_s
 from tracker.reservations.store import Wanted
+from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
 
 JOB: Final = "reserve"

@@ -7,7 +7,7 @@ cost every row once more.
 from sqlalchemy import CheckConstraint, Column, DateTime, Index, Integer, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from tracker.db.base import metadata
+from tracker.postgres.metadata import metadata
 from tracker.reservations.domain import Status
 
 _STORED = ", ".join(f"'{status.value}'" for status in Status if status is not Status.NONE)

@@ -26,9 +26,9 @@ with without("rich"):
     import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from tracker.settings import LogFormat, LogLevel
 from tracker.telemetry import tracing
 from tracker.telemetry.request_id import current_request_id
-from tracker.settings import LogFormat, LogLevel
 
 OTHERS_LEVEL: Final = logging.WARNING
 """Least level of a library's line. Their lesser ones are one for each call or retry, and show addresses and SQL."""

@@ -13,11 +13,11 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.telemetry import tracing
-from tracker.db.failures import shown
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
+from tracker.postgres.error_classes import shown
+from tracker.telemetry import tracing
 from tracker.warranties import store
 from tracker.warranties.archive import Archive, ArchiveUnavailableError, Failures, Object
 from tracker.warranties.domain import Warranty, WarrantyId, parse_warranty_id

@@ -5,9 +5,9 @@ import os
 
 import click
 
-from tracker.db.database import database
-from tracker.db.engine import engine_on
-from tracker.db.schema import check_schema
+from tracker.postgres.engine import engine_on
+from tracker.postgres.location import database
+from tracker.postgres.schema import check_schema
 from tracker.settings import Settings, load_settings
 from tracker.warranties.archive import open_archive
 from tracker.warranties.archiving import create_all, missing

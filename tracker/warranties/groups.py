@@ -13,8 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from tracker.db.failures import Failure, failure_of
 from tracker.errors import BufferFullError
+from tracker.postgres.error_classes import Failure, failure_of
 
 MAX_GROUP: Final = 1000
 """Of one transaction, so that none keeps the others waiting for long."""

@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.telemetry import tracing
-from tracker.db.failures import shown
-from tracker.db.requests import REQUEST_TIMEOUT_S, RequestDatabase
 from tracker.errors import DatabaseUnavailableError, InvalidInputError, KeyReusedError, NotFoundError, UnavailableError
 from tracker.kit.clock import Stamper, stamp_time, stamp_us
 from tracker.kit.deadlines import Waits
+from tracker.postgres.error_classes import shown
+from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
+from tracker.telemetry import tracing
 from tracker.warranties import store
 from tracker.warranties.archiving import archive_later
 from tracker.warranties.domain import (

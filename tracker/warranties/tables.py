@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-from tracker.db.base import metadata
+from tracker.postgres.metadata import metadata
 
 stores = Table(
     "stores",

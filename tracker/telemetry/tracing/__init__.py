@@ -9,7 +9,7 @@ W3C's `traceparent`: `headers` is for whoever calls one, as in
         await client.put(..., headers=headers())
 
 Spans are named after routes and steps, and hold no cart, customer or value. Where tracing is off nothing of
-OpenTelemetry is imported (`tracker.telemetry.tracing.otel` is the only module that knows it), and each call here returns at once.
+OpenTelemetry is imported (`tracing.otel` is the only module that knows it), and each call here returns at once.
 
 There is one tracer for a process, as there is one log.
 """

@@ -1,4 +1,4 @@
-"""OpenTelemetry, as `tracker.telemetry.tracing` uses it: makes spans, and sends them by OTLP over HTTP from a thread of its own.
+"""OpenTelemetry, as `tracing` uses it: makes spans, and sends them by OTLP over HTTP from a thread of its own.
 
 The SDK's sampler is not asked: it takes 3 µs for a request that is not traced, a sixth of what answering one takes.
 The decision is made here, by the same variables, in 0.1.

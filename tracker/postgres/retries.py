@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.db.failures import Failure, failure_of, first_line
 from tracker.errors import DatabaseUnavailableError
+from tracker.postgres.error_classes import Failure, failure_of, first_line
 
 TRIES: Final = 10
 BACKOFF_BASE_S: Final = 0.05

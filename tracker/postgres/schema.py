@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.db.engine import create_engine, display_of
-from tracker.db.failures import first_line
 from tracker.errors import ConfigurationError, StaleSchemaError
+from tracker.postgres.engine import create_engine, display_of
+from tracker.postgres.error_classes import first_line
 
 _PACKAGE: Final = Path(__file__).parent.parent
 

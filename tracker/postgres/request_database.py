@@ -11,9 +11,9 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.db.failures import Failure, failure_of, shown
 from tracker.errors import DatabaseUnavailableError
 from tracker.kit.deadlines import Waits
+from tracker.postgres.error_classes import Failure, failure_of, shown
 
 REQUEST_TIMEOUT_S: Final = 5.0
 """For all that a request does in one go, the wait for a connection included; then it gets a 503."""

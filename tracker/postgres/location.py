@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from tracker.db.engine import dsn_of
+from tracker.postgres.engine import dsn_of
 from tracker.settings import Settings
 
 
@@ -17,7 +17,7 @@ def database(settings: Settings, *, join: bool = True) -> Iterator[str]:
         yield dsn_of(settings.database_url)
     else:
         # With subprocess and shutil it is a megabyte, for nothing where DATABASE_URL is set.
-        from tracker.db.embedded import embedded_postgres  # noqa: PLC0415
+        from tracker.postgres.embedded import embedded_postgres  # noqa: PLC0415
 
         with embedded_postgres(settings.data_dir, join=join) as url:
             yield url

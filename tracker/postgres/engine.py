@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from tracker.db.connection import COMMAND_TIMEOUT_S, LOCK_TIMEOUT_S, Connector, PooledConnection
 from tracker.errors import ConfigurationError
+from tracker.postgres.connection import COMMAND_TIMEOUT_S, LOCK_TIMEOUT_S, Connector, PooledConnection
 
 DISPOSE_TIMEOUT_S: Final = 1.0
 """For the connections to say goodbye; a server that hangs is not waited for."""

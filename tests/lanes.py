@@ -16,9 +16,9 @@ from tests.conftest import Database
 from tracker.app import create_app
 from tracker.kit.clock import Clock, ManualClock
 from tracker.kit.worker_folders import claim_folder
-from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
-from tracker.protocol import Protocol
 from tracker.settings import Ack, Settings
+from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
+from tracker.web.server.connection import Protocol
 
 ANSWER_TIMEOUT_S: Final = 60.0
 

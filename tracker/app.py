@@ -19,10 +19,7 @@ from tracker.catalog import routes as catalog_routes
 from tracker.checkout import routes as checkout_routes
 from tracker.checkout.service import Checkout
 from tracker.context import Context, open_context
-from tracker.edge import Edge
 from tracker.errors import NotConfiguredError
-from tracker.guard import Guard, Guarded
-from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
 from tracker.identity import routes as identity_routes
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files, SystemFiles
@@ -32,12 +29,15 @@ from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
 from tracker.metrics.stored import StoredNumbers
 from tracker.metrics.workers import Workers
-from tracker.openapi import openapi_config
-from tracker.options import answer_options
-from tracker.rate_limit import RateLimits
 from tracker.settings import Settings, Switch
 from tracker.telemetry.request_counts import Traffic
 from tracker.warranties import routes as warranties_routes
+from tracker.web.middleware.browser_policy import Guard, Guarded
+from tracker.web.middleware.request_log import Edge
+from tracker.web.openapi.document import openapi_config
+from tracker.web.options_method import answer_options
+from tracker.web.problems import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
+from tracker.web.rate_limit import RateLimits
 
 
 class _Application(Litestar):

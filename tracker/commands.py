@@ -13,12 +13,12 @@ import click
 from tracker.kit.clock import SLOTS
 from tracker.kit.loading import loading
 from tracker.kit.worker_folders import claim_folder
-from tracker.listening import DEFAULT_PORT, check_tls, listening
 from tracker.postgres.engine import display_of
 from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema, upgrade_schema
 from tracker.settings import Settings, Switch, load_settings
 from tracker.warranties.rates import load_rates
+from tracker.web.server.listener import DEFAULT_PORT, check_tls, listening
 
 
 @click.command()

@@ -24,11 +24,11 @@ from tracker.carts.dto import (
 from tracker.catalog.dto import CatalogOut, ProductOut
 from tracker.checkout.domain import Status
 from tracker.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
-from tracker.http import MAX_BODY_BYTES, Health, problem
 from tracker.identity.domain import RETURN_ADDRESS_RULE
 from tracker.identity.routes import Me
 from tracker.warranties.domain import COST_RULE
 from tracker.warranties.dto import WarrantyIn, WarrantyOut
+from tracker.web.problems import MAX_BODY_BYTES, Health, problem
 
 _AT: Final = datetime(2026, 11, 20, 17, 56, 45, 423814, tzinfo=UTC)
 CART_ID: Final = "0b6f8f5e-2c57-4dd0-9b3b-0f2f6c1f3c55"

@@ -11,8 +11,8 @@ from typing import Final, NoReturn
 import click
 
 from tracker.errors import UnavailableError
-from tracker.listening import DEFAULT_PORT
 from tracker.settings import load_settings
+from tracker.web.server.listener import DEFAULT_PORT
 
 TIMEOUT_S: Final = 3.0
 """For all of it: a time-out of the connection would begin anew with each byte."""

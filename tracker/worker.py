@@ -23,13 +23,13 @@ from tracker.context import Context
 from tracker.errors import ConfigurationError, LostItemsError
 from tracker.kit.loading import loading
 from tracker.kit.worker_folders import claim_folder
-from tracker.lane import Lane
-from tracker.listening import BACKLOG
-from tracker.protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, Protocol
 from tracker.settings import Settings, Switch, load_settings
 from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import Counted, Traffic
 from tracker.warranties.fast_lane import WarrantyLane
+from tracker.web.fast_lane.interface import Lane
+from tracker.web.server.connection import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, Protocol
+from tracker.web.server.listener import BACKLOG
 
 REQUESTS_IN_HAND_TIMEOUT_S: Final = 3
 """For the requests under way when the process is told to stop, before they are cut off."""

@@ -18,13 +18,13 @@ from tests.lanes import CountingLane, Sent, serving, two_ways
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.service import CartService
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
-from tracker.guard import Guard
 from tracker.kit.clock import ManualClock
 from tracker.kit.confirmation import Confirmation
 from tracker.kit.origins import Hosts, Origins
-from tracker.lane import Peer
-from tracker.rate_limit import RateLimits
 from tracker.settings import Ack
+from tracker.web.fast_lane.interface import Peer
+from tracker.web.middleware.browser_policy import Guard
+from tracker.web.rate_limit import RateLimits
 
 CARTS = [
     "7d9f5f0e-1111-4222-8333-444455556666",

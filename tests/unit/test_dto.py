@@ -2,7 +2,7 @@ import pytest
 
 from tracker.carts.dto import ItemIn, ProductIn
 from tracker.errors import InvalidInputError
-from tracker.strict_json import decode
+from tracker.web.strict_json import decode
 
 
 def test_an_item_with_every_field_is_read() -> None:

@@ -7,7 +7,7 @@ from tracker.carts.domain import CartId, Item
 from tracker.carts.dto import ItemIn, ProductIn
 from tracker.errors import BufferFullError
 from tracker.settings import Settings
-from tracker.strict_json import decode
+from tracker.web.strict_json import decode
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 

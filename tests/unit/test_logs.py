@@ -17,11 +17,11 @@ from litestar import Litestar, Response, get
 from litestar.params import FromPath
 from sqlalchemy.exc import DBAPIError
 
-from tracker.edge import MAX_LINES_PER_S, Edge
-from tracker.http import EXCEPTION_HANDLERS
 from tracker.postgres.error_classes import FollowUpError, shown
 from tracker.telemetry.logs import formatter
 from tracker.telemetry.request_id import current_request_id
+from tracker.web.middleware.request_log import MAX_LINES_PER_S, Edge
+from tracker.web.problems import EXCEPTION_HANDLERS
 
 CART = "7d9f5f0e-1111-4222-8333-444455556666"
 
@@ -185,7 +185,7 @@ def test_an_unexpected_error_is_one_line_that_names_the_request_and_not_the_cart
     del found["timestamp"], found["message"]  # the latter is pytest's
     assert found == {
         "level": "error",
-        "logger": "tracker.edge",
+        "logger": "tracker.web.middleware.request_log",
         "event": "a request has ended in a server error",
         "method": "GET",
         "route": "/carts/{cart_id}",
@@ -200,11 +200,11 @@ def test_many_failing_requests_do_not_flood_the_log(caplog: pytest.LogCaptureFix
     count = 10 * MAX_LINES_PER_S
     answers(*["/busy"] * count)
     seconds = len({int(found.created) for found in caplog.records}) + 1
-    records = [found for found in caplog.records if found.name == "tracker.edge"]
+    records = [found for found in caplog.records if found.name == "tracker.web.middleware.request_log"]
     assert MAX_LINES_PER_S <= len(records) <= seconds * MAX_LINES_PER_S
 
 
 def test_what_is_switched_off_is_no_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert answers("/off")[0].status_code == 501
-    assert not [found for found in caplog.records if found.name == "tracker.edge"]
+    assert not [found for found in caplog.records if found.name == "tracker.web.middleware.request_log"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tracker.errors import RateLimitedError
 from tracker.kit.clock import ManualClock
-from tracker.rate_limit import NO_ADDRESS, WINDOW_S, RateLimit, RateLimits, address_key
+from tracker.web.rate_limit import NO_ADDRESS, WINDOW_S, RateLimit, RateLimits, address_key
 
 LIMITS = {rate: RateLimit(rate) for rate in (1, 3, 7, 100)}
 """Each is 4 MiB, so all examples share them; they begin where the one before has ended."""

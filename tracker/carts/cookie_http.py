@@ -9,8 +9,8 @@ from litestar.openapi.spec import Parameter as OpenAPIParameter
 
 from tracker.carts.cookie import MAX_AGE_S, set_cookie_header
 from tracker.carts.domain import CartId
-from tracker.http import AnyRequest
-from tracker.strict_json import JSONOperation
+from tracker.web.problems import AnyRequest
+from tracker.web.strict_json import JSONOperation
 
 SETS_COOKIE: Final = ResponseHeader(
     name="Set-Cookie",

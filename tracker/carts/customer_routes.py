@@ -17,9 +17,9 @@ from tracker.carts.domain import MAX_EXTERNAL_ID_BYTES, Cart, CartId, check_exte
 from tracker.carts.dto import CartRef, CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
 from tracker.carts.routes import shown
 from tracker.errors import InvalidInputError, NotFoundError
-from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
-from tracker.parameters import (
+from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
+from tracker.web.query_parameters import (
     boolean_of,
     boolean_parameter,
     check_parameters,
@@ -27,7 +27,7 @@ from tracker.parameters import (
     limit_parameter,
     text_parameter,
 )
-from tracker.strict_json import JSONOperation, StrictJSON
+from tracker.web.strict_json import JSONOperation, StrictJSON
 
 MAX_CARTS: Final = 100
 """Of one answer."""

@@ -2,7 +2,7 @@
 
 A well-formed POST of an item is what nearly every request is. Through uvicorn's task for each request,
 Litestar's request objects, DTO backend and response building it costs several times what the work itself
-does. So the connection (`tracker.protocol`) asks here first, with the bare parts of the request, and
+does. So the connection (`tracker.web.server.connection`) asks here first, with the bare parts of the request, and
 hands on to Litestar, untouched, whatever this does not answer. There are no rules of its own: the bodies
 are the routes' DTO types, the cookie, the acceptance and the problems are the routes' functions. A
 request that breaks a rule is not answered at all: the route says what is wrong.
@@ -20,11 +20,11 @@ from tracker.carts.cookie import cart_id_in_cookie, set_cookie_header
 from tracker.carts.domain import CartId, new_cart_id, parse_cart_id
 from tracker.carts.dto import ItemIn, ProductIn
 from tracker.errors import RateLimitedError, TrackerError, UnavailableError, UnconfirmedError
-from tracker.guard import Guard, Pass
 from tracker.kit.confirmation import Confirmation
-from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
-from tracker.plain import Entry, refused, reply
-from tracker.rate_limit import RateLimits
+from tracker.web.fast_lane.entry import Entry, refused, reply
+from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
+from tracker.web.middleware.browser_policy import Guard, Pass
+from tracker.web.rate_limit import RateLimits
 
 _decode_item = msgspec.json.Decoder(ItemIn).decode
 _decode_product = msgspec.json.Decoder(ProductIn).decode
@@ -58,7 +58,7 @@ class FastLane:
         self._others = others
 
     def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.lane.Lane` says."""
+        """Do what `tracker.web.fast_lane.interface.Lane` says."""
         lane = self._lanes.get(url)
         if lane is None:
             return None if self._others is None else self._others.begin(url, headers, peer)

@@ -14,10 +14,10 @@ from tracker.carts.domain import CartId, new_cart_id, parse_cart_id
 from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
 from tracker.carts.service import CartService, Shown
 from tracker.errors import UnconfirmedError
-from tracker.http import BODY_PROBLEMS, AnyRequest, NotStored, Problem, problem_spec, unavailable
 from tracker.kit.clock import stamp_time
-from tracker.rate_limit import RateLimits
-from tracker.strict_json import StrictJSON
+from tracker.web.problems import BODY_PROBLEMS, AnyRequest, NotStored, Problem, problem_spec, unavailable
+from tracker.web.rate_limit import RateLimits
+from tracker.web.strict_json import StrictJSON
 
 ITEMS_PATHS: Final = ["/items", "/api/v1/items"]
 

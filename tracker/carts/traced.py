@@ -9,8 +9,8 @@ from functools import partial
 from tracker.carts.domain import CartId
 from tracker.carts.service import CartService
 from tracker.kit.confirmation import Confirmation
-from tracker.lane import Answerer, Headers, Lane, Later, Peer, Reply
 from tracker.telemetry import tracing
+from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
 
 
 class TracedCarts:
@@ -34,7 +34,7 @@ class TracedLane:
         self._for_traced = for_traced
 
     def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.lane.Lane` says."""
+        """Do what `tracker.web.fast_lane.interface.Lane` says."""
         span = tracing.request(headers)
         if span is None:
             return self._lane.begin(url, headers, peer)

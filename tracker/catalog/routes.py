@@ -16,9 +16,9 @@ from tracker.catalog.dto import (
 )
 from tracker.catalog.service import Catalog
 from tracker.errors import InvalidInputError
-from tracker.http import AnyRequest, problem_spec
 from tracker.kit.text_rules import NO_NUL_PATTERN
-from tracker.parameters import check_parameters, limit_of, limit_parameter, text_parameter
+from tracker.web.problems import AnyRequest, problem_spec
+from tracker.web.query_parameters import check_parameters, limit_of, limit_parameter, text_parameter
 
 _PARAMETERS: Final = ("sku", "q", "after", "limit")
 

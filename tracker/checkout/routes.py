@@ -15,11 +15,11 @@ from tracker.checkout.domain import Status
 from tracker.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
 from tracker.checkout.service import NOT_YOURS, Checkout, Found
 from tracker.errors import ConflictError, NotFoundError, PaymentRefusedError
-from tracker.http import BODY_PROBLEMS, AnyRequest, problem_spec
-from tracker.idempotency import IdempotencyKey, check_key, describe_key
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.kit.text_rules import uuid_of
-from tracker.strict_json import JSONOperation, StrictJSON
+from tracker.web.idempotency_key import IdempotencyKey, check_key, describe_key
+from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
+from tracker.web.strict_json import JSONOperation, StrictJSON
 
 RETRY_AFTER_S: Final = 5
 """When to look again for what became of an order that is still `paying`."""

@@ -9,8 +9,8 @@ from typing import Any, Final
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from tracker.http import NotStored, problem_spec
 from tracker.identity.domain import Customer
+from tracker.web.problems import NotStored, problem_spec
 
 CurrentCustomer = NamedDependency[SkipValidation[Customer]]
 """Who sent the request; `identity.routes.customer_of_request` finds that out."""

@@ -12,12 +12,12 @@ from litestar.response import Redirect
 from msgspec import Struct
 
 from tracker.carts.cookie import drop_cookie_header
-from tracker.http import AnyRequest, NotStored, problem_spec
 from tracker.identity.cookie import Cookie
 from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.identity.domain import MAX_RETURN_ADDRESS_CHARS, RETURN_ADDRESS_PATTERN, Caller, Customer
 from tracker.identity.service import Callback, Identity
-from tracker.parameters import text_parameter
+from tracker.web.problems import AnyRequest, NotStored, problem_spec
+from tracker.web.query_parameters import text_parameter
 
 _LOGIN_ERRORS: Final = {
     400: problem_spec("The login cannot be begun or ended like this; the answer says why"),

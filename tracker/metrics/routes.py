@@ -4,8 +4,8 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from tracker.http import AnyRequest
 from tracker.metrics.service import Metrics
+from tracker.web.problems import AnyRequest
 
 
 @get("/metrics", include_in_schema=False)

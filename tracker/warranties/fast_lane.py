@@ -13,14 +13,14 @@ from typing import Final
 import msgspec
 
 from tracker.errors import InvalidInputError, KeyReusedError, TrackerError, UnavailableError
-from tracker.guard import Guard, Pass
-from tracker.idempotency import check_key
 from tracker.kit.confirmation import Confirmation
-from tracker.lane import Answerer, Headers, Later, Peer, Reply
-from tracker.plain import Entry, refused, reply
 from tracker.warranties.domain import Warranty
 from tracker.warranties.dto import WarrantyIn, sale_of, shown
 from tracker.warranties.service import Warranties
+from tracker.web.fast_lane.entry import Entry, refused, reply
+from tracker.web.fast_lane.interface import Answerer, Headers, Later, Peer, Reply
+from tracker.web.idempotency_key import check_key
+from tracker.web.middleware.browser_policy import Guard, Pass
 
 _URL: Final = b"/warranties"
 
@@ -37,7 +37,7 @@ class WarrantyLane:
         self._entry = Entry(guard)
 
     def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.lane.Lane` says."""
+        """Do what `tracker.web.fast_lane.interface.Lane` says."""
         plain = self._entry.plain(headers, peer) if url == _URL else None
         if plain is None:
             return None

@@ -15,14 +15,14 @@ from litestar.params import JSONBody, PathParameter, SkipValidation
 from litestar.response import Stream
 
 from tracker.errors import InvalidInputError
-from tracker.http import BODY_PROBLEMS, AnyRequest, CutOff, problem_spec
-from tracker.idempotency import IdempotencyKey, check_key, describe_key
 from tracker.kit.text_rules import NO_NUL_PATTERN, check_text
-from tracker.parameters import check_parameters, limit_of, limit_parameter, text_parameter
-from tracker.strict_json import JSONOperation, StrictJSON
 from tracker.warranties.domain import MAX_TEXT_BYTES, Selection, Warranty, check_store, parse_warranty_id
 from tracker.warranties.dto import WarrantyIn, WarrantyOut, sale_of, shown
 from tracker.warranties.service import Warranties
+from tracker.web.idempotency_key import IdempotencyKey, check_key, describe_key
+from tracker.web.problems import BODY_PROBLEMS, AnyRequest, CutOff, problem_spec
+from tracker.web.query_parameters import check_parameters, limit_of, limit_parameter, text_parameter
+from tracker.web.strict_json import JSONOperation, StrictJSON
 
 AllWarranties = NamedDependency[SkipValidation[Warranties]]
 

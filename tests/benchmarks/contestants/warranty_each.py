@@ -18,19 +18,19 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from tracker.background import running_jobs
-from tracker.guard import Guard
-from tracker.http import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
-from tracker.protocol import Protocol
 from tracker.settings import Switch, load_settings
 from tracker.warranties.domain import Sale, Warranty, check_sale
 from tracker.warranties.fast_lane import WarrantyLane
 from tracker.warranties.rates import load_rates
 from tracker.warranties.routes import create_warranty
 from tracker.warranties.service import Warranties
+from tracker.web.middleware.browser_policy import Guard
+from tracker.web.problems import EXCEPTION_HANDLERS, MAX_BODY_BYTES
+from tracker.web.server.connection import Protocol
 
 
 class EachByItself(Warranties):

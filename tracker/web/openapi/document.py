@@ -2,7 +2,7 @@
 
 msgspec is what checks the requests, so its schemas are the true ones; Litestar's rendering of the
 same Structs loses a `minimum` of 0 and moves the bounds of a nullable field beside its type. What a
-connection answers before Litestar is asked (`tracker.protocol`), the headers that come with a status,
+connection answers before Litestar is asked (`tracker.web.server.connection`), the headers that come with a status,
 and an example of everything are added to every operation here, so that no route needs to repeat them.
 """
 
@@ -32,10 +32,10 @@ from tracker.carts.dto import (
 from tracker.catalog.dto import CatalogOut
 from tracker.checkout.dto import CheckoutIn, OrderOut
 from tracker.examples import examples, problem_example
-from tracker.http import PROBLEM_MEDIA_TYPE, Health, Problem
 from tracker.identity.routes import Me
-from tracker.swagger_ui import SwaggerUI, docs_router
 from tracker.warranties.dto import WarrantyIn, WarrantyOut
+from tracker.web.openapi.swagger_ui import SwaggerUI, docs_router
+from tracker.web.problems import PROBLEM_MEDIA_TYPE, Health, Problem
 
 MODELS: Final = (
     ItemIn,

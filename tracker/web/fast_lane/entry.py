@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 from tracker.errors import InvalidInputError, KeyReusedError, RateLimitedError, TrackerError, UnavailableError
-from tracker.guard import PLAIN, SECURITY_LINES, Guard, Pass
-from tracker.http import PROBLEM_MEDIA_TYPE, problem, rate_limit_headers
-from tracker.lane import Headers, Peer, Reply
 from tracker.telemetry.request_id import new_request_id, taken_request_id
+from tracker.web.fast_lane.interface import Headers, Peer, Reply
+from tracker.web.middleware.browser_policy import PLAIN, SECURITY_LINES, Guard, Pass
+from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem, rate_limit_headers
 
 PLAIN_CONTENT_TYPES: Final = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"text/plain", b"text/plain;charset=UTF-8"}

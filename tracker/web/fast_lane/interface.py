@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 from tracker.kit.confirmation import Confirmation
-from tracker.rate_limit import address_key
+from tracker.web.rate_limit import address_key
 
 MAX_KEPT_BYTES: Final = 128
 """Of an X-Forwarded-For whose meaning is kept; two addresses are shorter."""

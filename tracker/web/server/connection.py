@@ -25,11 +25,11 @@ from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from tracker.guard import SECURITY_LINES, lines_of
-from tracker.http import PROBLEM_MEDIA_TYPE, problem
-from tracker.lane import Answerer, Lane, Later, Peer, Reply
 from tracker.telemetry.request_counts import CLIENT_LEFT, Traffic
 from tracker.telemetry.request_id import HEADER, new_request_id
+from tracker.web.fast_lane.interface import Answerer, Lane, Later, Peer, Reply
+from tracker.web.middleware.browser_policy import SECURITY_LINES, lines_of
+from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Of the request line and all headers together."""

@@ -15,8 +15,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.errors import ForbiddenError, InvalidInputError, TrackerError
-from tracker.http import EXCEPTION_HANDLERS, AnyRequest
 from tracker.kit.origins import SAFE_METHODS, Hosts, Origins
+from tracker.web.problems import EXCEPTION_HANDLERS, AnyRequest
 
 PREFLIGHT_MAX_AGE_S: Final = 600
 """How long a browser need not ask again; Chrome keeps it for 2 hours at most, and a list may change."""

@@ -21,10 +21,10 @@ from litestar.types import (
     WebSocketReceiveMessage,
 )
 
-from tracker.http import UNEXPECTED
 from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import CLIENT_LEFT
 from tracker.telemetry.request_id import HEADER, current_request_id, request_id_of
+from tracker.web.problems import UNEXPECTED
 
 MAX_LINES_PER_S: Final = 10
 """While PostgreSQL is away thousands of requests may fail; the next line says how many had none."""

@@ -18,7 +18,7 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.params import FromPath
 
-FOLDER: Final = Path(__file__).parent / "docs" / "swagger-ui"
+FOLDER: Final = Path(__file__).parents[2] / "docs" / "swagger-ui"
 
 MEDIA_TYPES: Final = {
     "swagger-ui-bundle.js": "text/javascript",

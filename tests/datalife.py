@@ -12,7 +12,7 @@ from tests.conftest import Database
 from tracker.carts.domain import CartId, Item, ItemKey, new_cart_id
 from tracker.carts.journal.frames import frame, header, segment_name
 from tracker.carts.record import encode_record
-from tracker.cli import main
+from tracker.cli.registry import main
 from tracker.datalife.domain import stamp_at
 
 DAY: Final = timedelta(days=1)

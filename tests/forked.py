@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from tracker.__main__ import main
-from tracker.cli import COMMANDS
+from tracker.cli.registry import COMMANDS
 
 _LOADED_LATER: Final = [
     "alembic.command",

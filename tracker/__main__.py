@@ -19,7 +19,7 @@ def main() -> None:
     from tracker.kit.loading import loading  # noqa: PLC0415  # after the handler is set
 
     with loading():
-        from tracker.cli import main as command  # noqa: PLC0415
+        from tracker.cli.registry import main as command  # noqa: PLC0415
 
     try:
         command(prog_name="tracker")

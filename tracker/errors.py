@@ -1,7 +1,7 @@
 """The errors Tracker raises on purpose, one family, with no HTTP in it.
 
 What an error means to a client (a status, a header) is decided once, in `tracker.web.problems`; what it
-means to whoever starts the program (a line and an exit code) is decided in `tracker.cli`.
+means to whoever starts the program (a line and an exit code) is decided in `tracker.cli.registry`.
 """
 
 

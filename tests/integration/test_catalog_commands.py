@@ -20,7 +20,7 @@ from tests.products import products_of, write_products
 from tests.terminal import shown_on_terminal
 from tracker.catalog.domain import Numbered, Product
 from tracker.catalog.service import Imported, import_products
-from tracker.cli import main
+from tracker.cli.registry import main
 from tracker.errors import DatabaseUnavailableError
 from tracker.postgres.engine import create_engine, dispose
 

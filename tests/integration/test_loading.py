@@ -72,7 +72,7 @@ def test_a_worker_without_jobs_does_not_load_their_queue(supervisor: Supervisor)
 SERVES: Final = """
 import sys
 from pathlib import Path
-import tracker.cli, tracker.telemetry.logs, tracker.commands
+import tracker.cli.registry, tracker.telemetry.logs, tracker.cli.serve
 from tracker.app import create_app
 from tracker.kit.worker_folders import claim_folder
 from tracker.settings import Settings

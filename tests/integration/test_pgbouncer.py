@@ -20,7 +20,7 @@ from tests.store import Shopper, new_shopper, sell, settle_now
 from tracker.carts.domain import Item, new_cart_id
 from tracker.carts.service import BatchWriter
 from tracker.carts.store import read_items
-from tracker.cli import main
+from tracker.cli.registry import main
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.postgres import connection as connections
 from tracker.postgres.connection import LOCK_TIMEOUT_S, Connection, Connector, PooledConnection

@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from tracker.cli import COMMANDS, main
+from tracker.cli.registry import COMMANDS, main
 
 
 @pytest.mark.parametrize("name", COMMANDS)

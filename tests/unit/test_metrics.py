@@ -177,5 +177,5 @@ def test_names_are_as_prometheus_wants_them() -> None:
 
 
 def test_who_is_never_asked_does_not_load_the_library() -> None:
-    code = "import sys, tracker.job_worker, tracker.worker; sys.exit('prometheus_client' in sys.modules)"
+    code = "import sys, tracker.cli.worker, tracker.worker; sys.exit('prometheus_client' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -1,4 +1,4 @@
-"""`tracker serve` and `migrate`.
+"""`tracker serve`.
 
 A process that only supervises its workers loads what is needed to check the settings, the archive and the database,
 and nothing else of the application.
@@ -49,18 +49,6 @@ def serve(host: str, port: int, workers: int) -> None:
         with listening(host, port) as listener:
             _say_ready(settings, url, listener)
             serve_on(listener)
-
-
-@click.command()
-def migrate() -> None:
-    """Bring the database's schema up to date.
-
-    The same as `alembic upgrade head`.
-    """
-    with database(load_settings(os.environ)) as url:
-        upgrade_schema(url)
-        check_schema(url)
-        click.echo(f"The schema of {display_of(url)} is up to date.")
 
 
 def _alone(settings: Settings, url: str) -> Callable[[socket.socket], None]:

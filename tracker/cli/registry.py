@@ -18,18 +18,18 @@ from tracker.kit.loading import loading
 from tracker.settings import load_settings
 
 COMMANDS: Final = {
-    "catalog": "tracker.catalog.commands:catalog",
-    "dead-letters": "tracker.carts.commands:dead_letters",
-    "erase": "tracker.datalife.commands:erase",
-    "export": "tracker.datalife.commands:export",
-    "health": "tracker.health:health",
-    "migrate": "tracker.commands:migrate",
-    "prune": "tracker.datalife.commands:prune",
-    "reservations": "tracker.reservations.commands:reservations",
-    "serve": "tracker.commands:serve",
+    "catalog": "tracker.cli.catalog:catalog",
+    "dead-letters": "tracker.cli.dead_letters:dead_letters",
+    "erase": "tracker.cli.data:erase",
+    "export": "tracker.cli.data:export",
+    "health": "tracker.cli.health:health",
+    "migrate": "tracker.cli.migrate:migrate",
+    "prune": "tracker.cli.data:prune",
+    "reservations": "tracker.cli.reservations:reservations",
+    "serve": "tracker.cli.serve:serve",
     "serve-worker": "tracker.worker:serve_worker",
-    "warranties": "tracker.warranties.commands:warranties",
-    "worker": "tracker.job_worker:worker",
+    "warranties": "tracker.cli.warranties:warranties",
+    "worker": "tracker.cli.worker:worker",
 }
 """Where each command is: a module, and its name there."""
 

@@ -1,0 +1,1 @@
+"""The `tracker` command: a registry, and a module for each command."""

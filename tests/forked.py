@@ -25,7 +25,7 @@ _LOADED_LATER: Final = [
     "tracker.postgres.embedded",
     "tracker.jobs.consumer",
     "tracker.telemetry.logs",
-    "tracker.supervisor",
+    "tracker.runtime.supervisor",
 ]
 """By no module of a command, but by many calls of one."""
 

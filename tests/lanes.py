@@ -13,9 +13,9 @@ import uvloop
 from litestar import Litestar
 
 from tests.conftest import Database
-from tracker.app import create_app
 from tracker.kit.clock import Clock, ManualClock
 from tracker.kit.worker_folders import claim_folder
+from tracker.runtime.application import create_app
 from tracker.settings import Ack, Settings
 from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
 from tracker.web.server.connection import Protocol

@@ -19,10 +19,10 @@ from tests.benchmarks.flush_cost import new_batch
 from tests.benchmarks.machine import move_to
 from tests.benchmarks.postgres import run_sql
 from tests.benchmarks.processes import Server, Site, free_port, spawned
-from tracker.background import follow_up_of
 from tracker.carts.service import BatchWriter
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.postgres.engine import create_engine
+from tracker.runtime.job_runners import follow_up_of
 from tracker.settings import Settings
 
 JOBS: Final = 100_000

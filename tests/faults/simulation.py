@@ -24,11 +24,11 @@ from tests.faults.disk import Disk
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.domain import Batch, CartId
 from tracker.carts.journal.journal import Limits
-from tracker.context import Context, open_context
 from tracker.errors import TrackerError
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files
 from tracker.kit.worker_folders import WorkerFolder
+from tracker.runtime.context import Context, open_context
 from tracker.settings import Ack, Settings
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
@@ -219,8 +219,8 @@ def simulated(**limits: Any) -> Iterator[FakePostgres]:  # noqa: ANN401  # those
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"{journal}.ThreadPoolExecutor", SimulatedThread)
         patch.setattr(f"{journal}.time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
-        patch.setattr("tracker.context.Limits", lambda **given: Limits(**(given | limits)))
-        patch.setattr("tracker.context.BatchWriter", lambda *_: postgres)
+        patch.setattr("tracker.runtime.context.Limits", lambda **given: Limits(**(given | limits)))
+        patch.setattr("tracker.runtime.context.BatchWriter", lambda *_: postgres)
         yield postgres
 
 

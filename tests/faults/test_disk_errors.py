@@ -13,7 +13,7 @@ from tests.faults.simulation import FakePostgres, Worker, away, folder, postgres
 from tracker.carts.journal.frames import parse_segment_name, scan
 from tracker.carts.journal.journal import SYNC_TIMEOUT_S, TICK_S
 from tracker.carts.record import decode_record
-from tracker.context import MIB, Context
+from tracker.runtime.context import MIB, Context
 from tracker.settings import Ack
 
 __all__ = ["folder", "postgres"]

@@ -14,8 +14,8 @@ import pytest
 
 from tests.faults.disk import Disk, DiskGoneError, io_error
 from tests.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
-from tracker.context import Context
 from tracker.kit.clock import ManualClock
+from tracker.runtime.context import Context
 
 __all__ = ["folder", "postgres"]
 

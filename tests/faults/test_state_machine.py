@@ -25,8 +25,8 @@ from hypothesis.stateful import (
 
 from tests.faults.disk import Disk, io_error
 from tests.faults.simulation import POISON, SimulatedLoop, Worker, away, simulated
-from tracker.context import Context
 from tracker.kit.clock import ManualClock
+from tracker.runtime.context import Context
 from tracker.settings import Ack
 
 KEYS = st.sampled_from(["a", "b", "c", f"{POISON}-1", f"{POISON}-2"])

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
 from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service
-from tracker.background import follow_up_of
 from tracker.carts import customer_service, customer_store
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.customer_service import CustomerCarts
@@ -18,6 +17,7 @@ from tracker.carts.service import BatchWriter
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
+from tracker.runtime.job_runners import follow_up_of
 from tracker.settings import Settings
 
 WRITERS = {

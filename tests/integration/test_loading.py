@@ -73,7 +73,7 @@ SERVES: Final = """
 import sys
 from pathlib import Path
 import tracker.cli.registry, tracker.telemetry.logs, tracker.cli.serve
-from tracker.app import create_app
+from tracker.runtime.application import create_app
 from tracker.kit.worker_folders import claim_folder
 from tracker.settings import Settings
 with claim_folder(Path(sys.argv[1]), 0) as folder:

@@ -31,7 +31,7 @@ def client(server: Server) -> httpx.Client:
 def test_a_server_says_when_it_starts_and_stops_and_with_what(database: Database, tmp_path: Path) -> None:
     with serve(database, tmp_path, env=INFO) as server:
         assert server.stop()[0] == 0
-        started, stopping, stopped = (line for line in lines(server) if line["logger"] == "tracker.context")
+        started, stopping, stopped = (line for line in lines(server) if line["logger"] == "tracker.runtime.context")
     assert (started["event"], started["worker"], started["ack"]) == ("started", 0, "journal")
     assert (stopping["event"], stopping["items_in_hand"]) == ("stopping", 0)
     assert (stopped["event"], stopped["items_left"]) == ("stopped", 0)

@@ -16,7 +16,6 @@ from tests.archives import store_some
 from tests.conftest import Database, StartTracker
 from tests.parts import WAITS_FOR_LOCK, transaction
 from tests.reservations import wait_until
-from tracker.context import open_context
 from tracker.errors import DatabaseUnavailableError, KeyReusedError
 from tracker.kit.clock import ManualClock, Stamper, SystemClock
 from tracker.kit.deadlines import Waits
@@ -24,6 +23,7 @@ from tracker.kit.files import SystemFiles
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
+from tracker.runtime.context import open_context
 from tracker.settings import Settings
 from tracker.warranties import store
 from tracker.warranties.domain import Sale, Warranty, WarrantyId

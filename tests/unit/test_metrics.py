@@ -14,8 +14,8 @@ from tests.scrape import parsed
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.metrics.exposition import expose
 from tracker.metrics.families import FAMILIES, Family, Kind
-from tracker.metrics.numbers import Numbers
-from tracker.metrics.workers import FILE_NAME, SILENT_S, Workers
+from tracker.metrics.values import Numbers
+from tracker.metrics.worker_files import FILE_NAME, SILENT_S, Workers
 from tracker.telemetry.histogram import Histogram
 from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, Traffic
 
@@ -177,5 +177,7 @@ def test_names_are_as_prometheus_wants_them() -> None:
 
 
 def test_who_is_never_asked_does_not_load_the_library() -> None:
-    code = "import sys, tracker.cli.worker, tracker.worker; sys.exit('prometheus_client' in sys.modules)"
+    code = (
+        "import sys, tracker.cli.worker, tracker.runtime.serving_process; sys.exit('prometheus_client' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

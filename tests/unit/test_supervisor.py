@@ -7,7 +7,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from tracker.supervisor import BACKOFF_CAP_S, _Worker
+from tracker.runtime.supervisor import BACKOFF_CAP_S, _Worker
 
 
 def test_the_wait_before_a_dead_worker_is_replaced_is_random_from_zero_up_to_a_bound_that_grows(

@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "prune": "tracker.cli.data:prune",
     "reservations": "tracker.cli.reservations:reservations",
     "serve": "tracker.cli.serve:serve",
-    "serve-worker": "tracker.worker:serve_worker",
+    "serve-worker": "tracker.cli.serve_worker:serve_worker",
     "warranties": "tracker.cli.warranties:warranties",
     "worker": "tracker.cli.worker:worker",
 }

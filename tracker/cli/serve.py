@@ -54,14 +54,14 @@ def serve(host: str, port: int, workers: int) -> None:
 def _alone(settings: Settings, url: str) -> Callable[[socket.socket], None]:
     """Return what serves in this process."""
     with loading():
-        from tracker.worker import run_worker  # noqa: PLC0415  # the application: half of a start, and 26 MiB
+        from tracker.runtime.serving_process import run_worker  # noqa: PLC0415  # the application: half of a start, and 26 MiB
 
     return lambda listener: run_worker(settings, url=url, listener=listener)
 
 
 def _supervised(workers: int, url: str) -> Callable[[socket.socket], None]:
     """Return what serves in processes of their own."""
-    from tracker.supervisor import Supervisor  # noqa: PLC0415  # subprocess and random, for one process for nothing
+    from tracker.runtime.supervisor import Supervisor  # noqa: PLC0415  # subprocess and random, for one process for nothing
 
     environ = {**os.environ, "DATABASE_URL": url}
     return lambda listener: Supervisor(listener, workers=workers, environ=environ).run()

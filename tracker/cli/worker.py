@@ -7,10 +7,10 @@ import os
 import click
 import uvloop
 
-from tracker.background import Jobs, run_jobs_until_told
-from tracker.metrics.port import metrics_on
+from tracker.metrics.scrape_port import metrics_on
 from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema
+from tracker.runtime.job_runners import Jobs, run_jobs_until_told
 from tracker.settings import load_settings
 from tracker.telemetry import tracing
 from tracker.warranties.archive import open_archive

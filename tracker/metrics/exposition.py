@@ -6,7 +6,7 @@ Who is never asked does not load it.
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracker.metrics.families import FAMILIES, Family, Kind
-from tracker.metrics.numbers import Numbers, Series
+from tracker.metrics.values import Numbers, Series
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Final, TypeVar
 
+from tracker.metrics.database_values import StoredNumbers
 from tracker.metrics.exposition import Exposition, expose
-from tracker.metrics.numbers import Numbers
-from tracker.metrics.stored import StoredNumbers
-from tracker.metrics.workers import Workers
+from tracker.metrics.values import Numbers
+from tracker.metrics.worker_files import Workers
 
 PUBLISH_S: Final = 1.0
 """How often a worker's numbers are kept: how old they are at most when another worker is asked."""

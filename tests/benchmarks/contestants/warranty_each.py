@@ -17,11 +17,11 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 
-from tracker.background import running_jobs
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
+from tracker.runtime.job_runners import running_jobs
 from tracker.settings import Switch, load_settings
 from tracker.warranties.domain import Sale, Warranty, check_sale
 from tracker.warranties.fast_lane import WarrantyLane

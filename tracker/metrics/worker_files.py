@@ -20,7 +20,7 @@ from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.journal.recovery import segments_of
 from tracker.kit.files import SystemFiles
 from tracker.kit.worker_folders import WorkerFolder, worker_folders
-from tracker.metrics.numbers import Numbers, Series
+from tracker.metrics.values import Numbers, Series
 
 FILE_NAME: Final = "metrics"
 

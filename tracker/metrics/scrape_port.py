@@ -12,15 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler
 
-from tracker.background import Jobs
 from tracker.errors import ConfigurationError
 from tracker.kit.deadlines import Waits
-from tracker.metrics.collect import jobs_of
+from tracker.metrics.database_values import WAIT_S, StoredNumbers
 from tracker.metrics.exposition import Collected
 from tracker.metrics.service import Metrics
-from tracker.metrics.stored import WAIT_S, StoredNumbers
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
+from tracker.runtime.job_runners import Jobs
+from tracker.runtime.metric_sources import jobs_of
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

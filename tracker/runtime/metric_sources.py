@@ -4,12 +4,12 @@ The only place that knows where each number comes from. It runs on the event loo
 moment.
 """
 
-from tracker.background import Jobs
 from tracker.checkout.domain import OrderCounts
-from tracker.context import Context
 from tracker.kit.clock import WORKER_BITS
-from tracker.metrics.numbers import Numbers
+from tracker.metrics.values import Numbers
 from tracker.postgres.error_classes import Failure
+from tracker.runtime.context import Context
+from tracker.runtime.job_runners import Jobs
 from tracker.telemetry.request_counts import Traffic
 
 _REASONS = {Failure.TRANSIENT: "transient", Failure.BROKEN: "broken", Failure.BAD_DATA: "bad_data"}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
-from tracker.background import follow_up_of, reservations_of
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.dead_letters import DeadLetters
@@ -32,6 +31,7 @@ from tracker.kit.last_stamp import save_stamp
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
+from tracker.runtime.job_runners import follow_up_of, reservations_of
 from tracker.settings import Ack, Settings
 from tracker.warranties.rates import load_rates
 from tracker.warranties.service import Warranties

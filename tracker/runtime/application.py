@@ -12,23 +12,23 @@ from litestar.di import Provide
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from tracker.background import Jobs, running_jobs
 from tracker.carts import customer_routes
 from tracker.carts import routes as carts_routes
 from tracker.catalog import routes as catalog_routes
 from tracker.checkout import routes as checkout_routes
 from tracker.checkout.service import Checkout
-from tracker.context import Context, open_context
 from tracker.errors import NotConfiguredError
 from tracker.identity import routes as identity_routes
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files, SystemFiles
 from tracker.kit.worker_folders import WorkerFolder
-from tracker.metrics.collect import jobs_of, process_of, requests_of
+from tracker.metrics.database_values import StoredNumbers
 from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
-from tracker.metrics.stored import StoredNumbers
-from tracker.metrics.workers import Workers
+from tracker.metrics.worker_files import Workers
+from tracker.runtime.context import Context, open_context
+from tracker.runtime.job_runners import Jobs, running_jobs
+from tracker.runtime.metric_sources import jobs_of, process_of, requests_of
 from tracker.settings import Settings, Switch
 from tracker.telemetry.request_counts import Traffic
 from tracker.warranties import routes as warranties_routes

@@ -11,7 +11,7 @@ from typing import Final
 
 from tracker.errors import TrackerError
 from tracker.jobs.overview import COUNTED_AT_MOST, Waiting, overview
-from tracker.metrics.numbers import Numbers
+from tracker.metrics.values import Numbers
 from tracker.postgres.request_database import RequestDatabase
 from tracker.reservations.store import count_failed
 

@@ -6,10 +6,10 @@ import os
 from alembic import context
 from sqlalchemy import Connection, text
 
+from tracker.features.tables import metadata
 from tracker.postgres.engine import create_engine
 from tracker.postgres.location import database
 from tracker.settings import load_settings
-from tracker.tables import metadata
 
 LOCK_TIMEOUT = "5s"
 """A migration that cannot get its lock gives up, instead of making every flush queue behind it."""

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from tests.conftest import Database, Tracker
+from tracker.features.warranties.domain import WarrantyId, new_warranty_id
+from tracker.features.warranties.jobs import JOB, archive_later
 from tracker.postgres.engine import create_engine
 from tracker.runtime.job_runners import running_jobs
 from tracker.settings import load_settings
-from tracker.warranties.archiving import JOB, archive_later
-from tracker.warranties.domain import WarrantyId, new_warranty_id
 
 Object = dict[str, Any]
 

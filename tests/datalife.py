@@ -13,7 +13,7 @@ from tracker.carts.domain import CartId, Item, ItemKey, new_cart_id
 from tracker.carts.journal.frames import frame, header, segment_name
 from tracker.carts.record import encode_record
 from tracker.cli.registry import main
-from tracker.datalife.domain import stamp_at
+from tracker.features.data_lifecycle.domain import stamp_at
 
 DAY: Final = timedelta(days=1)
 

@@ -6,9 +6,9 @@ from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from tests.oidc import Provider
-from tracker.identity.domain import Caller
-from tracker.identity.openid import OpenID
-from tracker.identity.service import Callback, Redirection
+from tracker.features.identity.domain import Caller
+from tracker.features.identity.openid import OpenID
+from tracker.features.identity.service import Callback, Redirection
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.settings import load_settings

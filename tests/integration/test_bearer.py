@@ -12,9 +12,9 @@ from tests.identity import SHOP, bearer, with_cookie, with_openid
 from tests.oidc import Answer, Provider, running_provider
 from tests.reservations import wait_until
 from tracker.errors import NotConfiguredError, UnauthenticatedError, UnavailableError
-from tracker.identity.domain import Caller
-from tracker.identity.openid import OpenID
-from tracker.identity.service import Callback, NoIdentity
+from tracker.features.identity.domain import Caller
+from tracker.features.identity.openid import OpenID
+from tracker.features.identity.service import Callback, NoIdentity
 from tracker.kit.clock import SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.settings import load_settings

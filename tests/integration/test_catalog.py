@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import Database, Tracker
 from tests.parts import transaction
-from tracker.catalog import store
-from tracker.catalog.domain import MAX_SEARCH_BYTES, words_of
-from tracker.catalog.service import Catalog, active_products
 from tracker.errors import DatabaseUnavailableError, InvalidInputError
+from tracker.features.catalog import store
+from tracker.features.catalog.domain import MAX_SEARCH_BYTES, words_of
+from tracker.features.catalog.service import Catalog, active_products
 from tracker.kit.deadlines import Waits
 from tracker.postgres import request_database as requests
 from tracker.postgres.engine import create_engine

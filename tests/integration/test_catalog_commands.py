@@ -18,10 +18,10 @@ from tests.faults.outages import Proxy
 from tests.order_lines import read_lines
 from tests.products import products_of, write_products
 from tests.terminal import shown_on_terminal
-from tracker.catalog.domain import Numbered, Product
-from tracker.catalog.service import Imported, import_products
 from tracker.cli.registry import main
 from tracker.errors import DatabaseUnavailableError
+from tracker.features.catalog.domain import Numbered, Product
+from tracker.features.catalog.service import Imported, import_products
 from tracker.postgres.engine import create_engine, dispose
 
 SAMPLE = REPO / "tests" / "data" / "order-lines.csv"

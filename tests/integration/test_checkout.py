@@ -13,7 +13,7 @@ from tests.oidc import Provider
 from tests.parts import transaction
 from tests.reservations import reservation_service, wait_until
 from tests.store import Shopper, new_shopper, sell, settle_now
-from tracker.checkout.service import PAYMENT_TIMEOUT_S
+from tracker.features.checkout.service import PAYMENT_TIMEOUT_S
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,12 @@ from tests.stripe_api import ACCEPTED, CONFIRM, CREATE, DECLINED, WEBHOOK_SECRET
 from tests.stripe_service import Rule
 from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import CartId
-from tracker.checkout import service
-from tracker.checkout.domain import Order, Status
-from tracker.checkout.payments import processor_of
-from tracker.checkout.service import Checkout, SettleLater
-from tracker.checkout.settling import settle_later
 from tracker.errors import DatabaseUnavailableError
+from tracker.features.checkout import service
+from tracker.features.checkout.domain import Order, Status
+from tracker.features.checkout.jobs import settle_later
+from tracker.features.checkout.payments import processor_of
+from tracker.features.checkout.service import Checkout, SettleLater
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase

@@ -16,7 +16,7 @@ from tests.reservations import wait_until
 from tests.store import new_shopper, sell, settle_now
 from tracker.carts.dead_letters import DeadLetters
 from tracker.carts.domain import CartId, Item, new_cart_id
-from tracker.datalife import service
+from tracker.features.data_lifecycle import service
 from tracker.kit.files import SystemFiles
 from tracker.kit.last_stamp import save_stamp
 

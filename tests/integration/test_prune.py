@@ -20,9 +20,9 @@ from tracker.carts.aggregator import Aggregator
 from tracker.carts.customer_service import CustomerCarts
 from tracker.carts.domain import CartId, Item, new_cart_id
 from tracker.carts.service import BatchWriter
-from tracker.datalife import service, store
-from tracker.datalife.domain import Amount
 from tracker.errors import DatabaseUnavailableError
+from tracker.features.data_lifecycle import service, store
+from tracker.features.data_lifecycle.domain import Amount
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres import retries as tries

@@ -17,13 +17,13 @@ from tracker.carts.aggregator import Aggregator
 from tracker.carts.domain import CartId, Item, new_cart_id
 from tracker.carts.service import BatchWriter, FollowUp
 from tracker.carts.store import Written
-from tracker.checkout import store
-from tracker.checkout.domain import Order, OrderCounts, Status
-from tracker.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Pending, Refused
-from tracker.checkout.payments.sandbox import SandboxProcessor
-from tracker.checkout.service import Checkout, settle
-from tracker.checkout.settling import Settler, settle_later
-from tracker.datalife import store as datalife_store
+from tracker.features.checkout import store
+from tracker.features.checkout.domain import Order, OrderCounts, Status
+from tracker.features.checkout.jobs import Settler, settle_later
+from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Pending, Refused
+from tracker.features.checkout.payments.sandbox import SandboxProcessor
+from tracker.features.checkout.service import Checkout, settle
+from tracker.features.data_lifecycle import store as datalife_store
 from tracker.jobs.handler import TryAgainError
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine

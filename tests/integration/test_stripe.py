@@ -27,9 +27,16 @@ from tests.stripe_api import (
     stripe_api,
 )
 from tests.stripe_service import Rule
-from tracker.checkout.payments import stripe as stripe_payments
-from tracker.checkout.payments.protocol import Charge, Notice, Paid, Pending, ProcessorUnavailableError, Refused
-from tracker.checkout.payments.stripe import NETWORK_RETRIES, StripeProcessor
+from tracker.features.checkout.payments import stripe as stripe_payments
+from tracker.features.checkout.payments.protocol import (
+    Charge,
+    Notice,
+    Paid,
+    Pending,
+    ProcessorUnavailableError,
+    Refused,
+)
+from tracker.features.checkout.payments.stripe import NETWORK_RETRIES, StripeProcessor
 
 CALLED_OFF = Refused("the payment did not come through in time and was called off")
 

@@ -28,8 +28,8 @@ from tests.conftest import Database, StartTracker, Tracker, copied, run_tracker,
 from tests.reservations import wait_until, worker
 from tests.s3 import S3, Bucket, s3_server
 from tracker.errors import ConfigurationError
+from tracker.features.warranties.archive import open_archive
 from tracker.settings import Settings, load_settings
-from tracker.warranties.archive import open_archive
 
 Archived = Callable[[], dict[str, Object]]
 

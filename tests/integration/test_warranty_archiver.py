@@ -11,12 +11,12 @@ import pytest
 
 from tests.archives import store_some
 from tests.conftest import Database
+from tracker.features.warranties.archive import Archive, Object
+from tracker.features.warranties.domain import new_warranty_id
+from tracker.features.warranties.jobs import AGAIN_S, Archiver
 from tracker.jobs import breaker
 from tracker.jobs.handler import TryAgainError
 from tracker.postgres.engine import create_engine
-from tracker.warranties.archive import Archive, Object
-from tracker.warranties.archiving import AGAIN_S, Archiver
-from tracker.warranties.domain import new_warranty_id
 
 OLD_DAY = datetime(2024, 2, 29, tzinfo=UTC)
 DAY = datetime(2026, 2, 28, tzinfo=UTC)

@@ -17,12 +17,12 @@ from tests.lanes import CountingLane, Sent, Ways, serving, two_ways
 from tests.parts import WAITS_FOR_LOCK, transaction
 from tests.reservations import wait_until
 from tracker.errors import DatabaseUnavailableError, InvalidInputError, UnavailableError
+from tracker.features.warranties import service
+from tracker.features.warranties.fast_lane import WarrantyLane
+from tracker.features.warranties.service import Warranties
 from tracker.kit.clock import ManualClock
 from tracker.kit.origins import Hosts, Origins
 from tracker.settings import Ack
-from tracker.warranties import service
-from tracker.warranties.fast_lane import WarrantyLane
-from tracker.warranties.service import Warranties
 
 SALE: Final = {
     "store_uuid": "b21ad0676f26439",

@@ -17,6 +17,10 @@ from tests.conftest import Database, StartTracker
 from tests.parts import WAITS_FOR_LOCK, transaction
 from tests.reservations import wait_until
 from tracker.errors import DatabaseUnavailableError, KeyReusedError
+from tracker.features.warranties import store
+from tracker.features.warranties.domain import Sale, Warranty, WarrantyId
+from tracker.features.warranties.rates import load_rates
+from tracker.features.warranties.service import Warranties
 from tracker.kit.clock import ManualClock, Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.kit.files import SystemFiles
@@ -25,10 +29,6 @@ from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
 from tracker.runtime.context import open_context
 from tracker.settings import Settings
-from tracker.warranties import store
-from tracker.warranties.domain import Sale, Warranty, WarrantyId
-from tracker.warranties.rates import load_rates
-from tracker.warranties.service import Warranties
 
 LONG_AGO = datetime(2024, 2, 29, tzinfo=UTC)
 WAIT_S = 30

@@ -3,9 +3,9 @@ import io
 import msgspec
 import pytest
 
-from tracker.catalog.csv_lines import MAX_LINE_BYTES, FileError, ProductFile
-from tracker.catalog.domain import Product, check_product, words_of
 from tracker.errors import InvalidInputError
+from tracker.features.catalog.csv_file import MAX_LINE_BYTES, FileError, ProductFile
+from tracker.features.catalog.domain import Product, check_product, words_of
 
 MUG = Product("sku-1", "Mug", "", "gift", 1250, "EUR", active=True)
 

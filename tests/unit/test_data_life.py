@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tracker.datalife.domain import Amount, parse_age, stamp_at
 from tracker.errors import InvalidInputError
+from tracker.features.data_lifecycle.domain import Amount, parse_age, stamp_at
 from tracker.kit.clock import ManualClock, Stamper, stamp_time
 
 

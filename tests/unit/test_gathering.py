@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tracker.warranties import groups
-from tracker.warranties.groups import Groups
+from tracker.features.warranties import group_commit as groups
+from tracker.features.warranties.group_commit import Groups
 
 
 class Log:

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from tracker.errors import BufferFullError, ConflictError
-from tracker.warranties import groups
-from tracker.warranties.groups import Groups
+from tracker.features.warranties import group_commit as groups
+from tracker.features.warranties.group_commit import Groups
 
 BAD_DATA = DBAPIError("", None, asyncpg.StringDataRightTruncationError("no"))
 BAD_DATA.orig.sqlstate = "22001"  # type: ignore[union-attr]  # as SQLAlchemy's adapter has it

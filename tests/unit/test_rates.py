@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import run_tracker
 from tracker.errors import ConfigurationError
-from tracker.warranties.rates import load_rates
+from tracker.features.warranties.rates import load_rates
 
 TABLE = """
 version = "v1"

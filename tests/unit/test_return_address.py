@@ -1,7 +1,7 @@
 import pytest
 
 from tracker.errors import ForbiddenError, InvalidInputError
-from tracker.identity.domain import MAX_RETURN_ADDRESS_CHARS, Caller, check_return_address, check_same_site
+from tracker.features.identity.domain import MAX_RETURN_ADDRESS_CHARS, Caller, check_return_address, check_same_site
 from tracker.kit.origins import Origins
 
 SHOP = "https://shop.example"

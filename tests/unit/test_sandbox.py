@@ -8,10 +8,10 @@ import uuid
 import pytest
 
 from tests.conftest import REPO, clean_environ
-from tracker.checkout.payments import processor_of
-from tracker.checkout.payments.protocol import Charge, Outcome, Paid, Pending, Refused
-from tracker.checkout.payments.sandbox import METHODS, SandboxProcessor
 from tracker.errors import ConfigurationError, NotConfiguredError
+from tracker.features.checkout.payments import processor_of
+from tracker.features.checkout.payments.protocol import Charge, Outcome, Paid, Pending, Refused
+from tracker.features.checkout.payments.sandbox import METHODS, SandboxProcessor
 from tracker.settings import Payment, Settings
 
 
@@ -80,7 +80,7 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str) -> Non
 
 def test_the_sandbox_loads_nothing_of_stripe() -> None:
     code = (
-        "import sys; from tracker.checkout.payments import processor_of; from tracker.settings import *;"
+        "import sys; from tracker.features.checkout.payments import processor_of; from tracker.settings import *;"
         "processor_of(Settings(payment=Payment.SANDBOX)); sys.exit('stripe' in sys.modules or 'httpx' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], env=clean_environ(), cwd=REPO, check=False).returncode == 0

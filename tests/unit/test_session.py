@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.identity.cookie import MAX_COOKIES, Cookie, values_of
-from tracker.identity.session import MAX_SEALED_CHARS, Login, Sealer, Session
+from tracker.features.identity.cookie import MAX_COOKIES, Cookie, values_of
+from tracker.features.identity.session import MAX_SEALED_CHARS, Login, Sealer, Session
 from tracker.kit.clock import ManualClock
 
 SECRET = "0123456789abcdef"  # noqa: S105  # opens nothing

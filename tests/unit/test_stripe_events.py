@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import stripe
 
-from tracker.checkout.payments.protocol import Notice, Outcome, Paid, Refused
-from tracker.checkout.payments.stripe import ORDER, SIGNATURE_TOLERANCE_S, StripeProcessor
 from tracker.errors import InvalidInputError, NotConfiguredError
+from tracker.features.checkout.payments.protocol import Notice, Outcome, Paid, Refused
+from tracker.features.checkout.payments.stripe import ORDER, SIGNATURE_TOLERANCE_S, StripeProcessor
 
 SECRET = "whsec_of_this_test"  # noqa: S105  # of this test alone
 ORDER_ID = str(uuid.uuid4())

@@ -15,10 +15,10 @@ from joserfc.jwk import Key, RSAKey
 
 from tests.oidc import ALGORITHMS, AUDIENCE, Provider, new_keys, oct_key, rsa_key, sign
 from tracker.errors import TrackerError, UnauthenticatedError
-from tracker.identity import keys
-from tracker.identity.client import ProviderUnavailableError
-from tracker.identity.keys import Kept, Keys, parse_keys
-from tracker.identity.tokens import LEEWAY_S, MAX_TOKEN_CHARS, TokenVerifier
+from tracker.features.identity import provider_keys as keys
+from tracker.features.identity.client import ProviderUnavailableError
+from tracker.features.identity.provider_keys import Kept, Keys, parse_keys
+from tracker.features.identity.tokens import LEEWAY_S, MAX_TOKEN_CHARS, TokenVerifier
 from tracker.kit.clock import ManualClock
 
 PROVIDER = Provider("https://id.example")

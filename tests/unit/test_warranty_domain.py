@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.errors import InvalidInputError
-from tracker.warranties.domain import (
+from tracker.features.warranties.domain import (
     MAX_COST_CENTS,
     cents_of,
     check_store,

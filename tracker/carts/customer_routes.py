@@ -17,7 +17,7 @@ from tracker.carts.domain import MAX_EXTERNAL_ID_BYTES, Cart, CartId, check_exte
 from tracker.carts.dto import CartRef, CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
 from tracker.carts.routes import shown
 from tracker.errors import InvalidInputError, NotFoundError
-from tracker.identity.current import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
+from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.web.query_parameters import (
     boolean_of,

@@ -21,8 +21,8 @@ from tracker.carts.domain import (
     check_name,
 )
 from tracker.errors import InvalidInputError
+from tracker.features.reservations.domain import SHOWN
 from tracker.kit.text_rules import NO_NUL_PATTERN
-from tracker.reservations.domain import SHOWN
 
 ExternalId = Annotated[
     str,

@@ -19,12 +19,12 @@ from tracker.carts.journal.protocol import Journal
 from tracker.carts.record import encode_record
 from tracker.carts.store import Elsewhere, Written
 from tracker.errors import BufferFullError, DatabaseUnavailableError, UnconfirmedError
+from tracker.features.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.kit.clock import Stamper
 from tracker.kit.confirmation import Confirmation
 from tracker.postgres.engine import is_pooled
 from tracker.postgres.error_classes import FollowUpError
 from tracker.postgres.request_database import RequestDatabase
-from tracker.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.settings import Ack
 from tracker.telemetry import tracing
 

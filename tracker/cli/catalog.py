@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 import click
 
-from tracker.catalog.csv_lines import FileError, ProductFile
-from tracker.catalog.service import Imported, export_products, import_products
 from tracker.errors import TrackerError
+from tracker.features.catalog.csv_file import FileError, ProductFile
+from tracker.features.catalog.service import Imported, export_products, import_products
 from tracker.postgres.engine import engine_on
 from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema, upgrade_schema

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import click
 
+from tracker.features.reservations import store
+from tracker.features.reservations.domain import Status
 from tracker.postgres.engine import engine_on
 from tracker.postgres.location import database
-from tracker.reservations import store
-from tracker.reservations.domain import Status
 from tracker.settings import load_settings
 
 _STORED: Final = [status.value for status in Status if status is not Status.NONE]
@@ -47,7 +47,7 @@ async def _rows(url: str, status: Status, limit: int) -> Sequence[Any]:
 
 
 async def _retry(url: str) -> int:
-    from tracker.reservations.service import retry_failed  # noqa: PLC0415  # spares `list` the jobs and httpx: 0.2 s
+    from tracker.features.reservations.service import retry_failed  # noqa: PLC0415  # spares `list` the jobs and httpx: 0.2 s
 
     async with engine_on(url) as engine:
         return await retry_failed(engine)

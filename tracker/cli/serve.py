@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import click
 
+from tracker.features.warranties.rates import load_rates
 from tracker.kit.clock import SLOTS
 from tracker.kit.loading import loading
 from tracker.kit.worker_folders import claim_folder
@@ -17,7 +18,6 @@ from tracker.postgres.engine import display_of
 from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema, upgrade_schema
 from tracker.settings import Settings, Switch, load_settings
-from tracker.warranties.rates import load_rates
 from tracker.web.server.listener import DEFAULT_PORT, check_tls, listening
 
 
@@ -38,7 +38,7 @@ def serve(host: str, port: int, workers: int) -> None:
     with claim_folder(settings.data_dir, settings.node):
         pass  # what is wrong with it, as with the others, is said before anything is promised
     if settings.jobs is Switch.ON:
-        from tracker.warranties.archive import open_archive  # noqa: PLC0415  # 5 MiB, without jobs for nothing
+        from tracker.features.warranties.archive import open_archive  # noqa: PLC0415  # 5 MiB, without jobs for nothing
 
         open_archive(settings)
     with database(settings, join=False) as url:

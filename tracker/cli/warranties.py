@@ -5,12 +5,12 @@ import os
 
 import click
 
+from tracker.features.warranties.archive import open_archive
+from tracker.features.warranties.jobs import create_all, missing
 from tracker.postgres.engine import engine_on
 from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema
 from tracker.settings import Settings, load_settings
-from tracker.warranties.archive import open_archive
-from tracker.warranties.archiving import create_all, missing
 
 
 @click.group()

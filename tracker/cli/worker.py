@@ -7,13 +7,13 @@ import os
 import click
 import uvloop
 
+from tracker.features.warranties.archive import open_archive
 from tracker.metrics.scrape_port import metrics_on
 from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema
 from tracker.runtime.job_runners import Jobs, run_jobs_until_told
 from tracker.settings import load_settings
 from tracker.telemetry import tracing
-from tracker.warranties.archive import open_archive
 
 
 @click.command()

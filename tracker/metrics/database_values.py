@@ -10,10 +10,10 @@ import logging
 from typing import Final
 
 from tracker.errors import TrackerError
+from tracker.features.reservations.store import count_failed
 from tracker.jobs.overview import COUNTED_AT_MOST, Waiting, overview
 from tracker.metrics.values import Numbers
 from tracker.postgres.request_database import RequestDatabase
-from tracker.reservations.store import count_failed
 
 CLOSE_TIMEOUT_S: Final = 0.1
 """For a question that is canceled; one to a PostgreSQL that hangs does not notice, and is not waited for."""

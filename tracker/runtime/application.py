@@ -14,11 +14,12 @@ from litestar.plugins.core import MsgspecDIPlugin
 
 from tracker.carts import customer_routes
 from tracker.carts import routes as carts_routes
-from tracker.catalog import routes as catalog_routes
-from tracker.checkout import routes as checkout_routes
-from tracker.checkout.service import Checkout
 from tracker.errors import NotConfiguredError
-from tracker.identity import routes as identity_routes
+from tracker.features.catalog import routes as catalog_routes
+from tracker.features.checkout import routes as checkout_routes
+from tracker.features.checkout.service import Checkout
+from tracker.features.identity import routes as identity_routes
+from tracker.features.warranties import routes as warranties_routes
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files, SystemFiles
 from tracker.kit.worker_folders import WorkerFolder
@@ -31,7 +32,6 @@ from tracker.runtime.job_runners import Jobs, running_jobs
 from tracker.runtime.metric_sources import jobs_of, process_of, requests_of
 from tracker.settings import Settings, Switch
 from tracker.telemetry.request_counts import Traffic
-from tracker.warranties import routes as warranties_routes
 from tracker.web.middleware.browser_policy import Guard, Guarded
 from tracker.web.middleware.request_log import Edge
 from tracker.web.openapi.document import openapi_config

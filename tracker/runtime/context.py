@@ -19,11 +19,13 @@ from tracker.carts.journal.recovery import Recovery
 from tracker.carts.record import encode_record
 from tracker.carts.replay import last_stamp, replay
 from tracker.carts.service import BatchWriter, CartReader, CartService, keeps_journal
-from tracker.catalog.service import Catalog
-from tracker.checkout.payments import processor_of
-from tracker.checkout.service import Checkout
-from tracker.checkout.settling import settle_later
-from tracker.identity.service import Identity, NoIdentity
+from tracker.features.catalog.service import Catalog
+from tracker.features.checkout.jobs import settle_later
+from tracker.features.checkout.payments import processor_of
+from tracker.features.checkout.service import Checkout
+from tracker.features.identity.service import Identity, NoIdentity
+from tracker.features.warranties.rates import load_rates
+from tracker.features.warranties.service import Warranties
 from tracker.kit.clock import Clock, Stamper
 from tracker.kit.deadlines import Waits, let_go
 from tracker.kit.files import Files
@@ -33,8 +35,6 @@ from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
 from tracker.runtime.job_runners import follow_up_of, reservations_of
 from tracker.settings import Ack, Settings
-from tracker.warranties.rates import load_rates
-from tracker.warranties.service import Warranties
 
 LAST_FLUSH_TIMEOUT_S: Final = 4.0
 """For what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
@@ -193,7 +193,7 @@ def _identity(settings: Settings, clock: Clock, waits: Waits) -> Identity:
     if settings.oidc_issuer is None:
         return NoIdentity()
     # joserfc, cryptography and httpx take 16 MB and 0.15 s: only where they are used.
-    from tracker.identity.openid import OpenID  # noqa: PLC0415
+    from tracker.features.identity.openid import OpenID  # noqa: PLC0415
 
     return OpenID(settings, clock, waits)
 

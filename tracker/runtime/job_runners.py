@@ -15,18 +15,18 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.carts.service import FollowUp, ReservationsOf
-from tracker.checkout import settling
-from tracker.checkout.domain import OrderCounts
-from tracker.checkout.payments import processor_of
+from tracker.features.checkout import jobs as settling
+from tracker.features.checkout.domain import OrderCounts
+from tracker.features.checkout.payments import processor_of
+from tracker.features.reservations import store as reservations_store
+from tracker.features.reservations.domain import ReservationCounts
+from tracker.features.warranties import jobs as archiving
+from tracker.features.warranties.archive import open_archive
+from tracker.features.warranties.jobs import ArchiveCounts
 from tracker.jobs.runner import JobRunner
 from tracker.kit.deadlines import let_go
 from tracker.postgres.engine import create_engine, dispose
-from tracker.reservations import store as reservations_store
-from tracker.reservations.domain import ReservationCounts
 from tracker.settings import Settings
-from tracker.warranties import archiving
-from tracker.warranties.archive import open_archive
-from tracker.warranties.archiving import ArchiveCounts
 
 CONNECTION_TIMEOUT_S: Final = 60.0
 """For a handler to get a connection: what it has heard from its service must be asked for again if it cannot be noted.
@@ -40,7 +40,7 @@ def follow_up_of(settings: Settings) -> FollowUp | None:
     """Return what must be written with each flush, or None if nothing must."""
     if settings.reservation_url is None:
         return None
-    from tracker.reservations.service import move, want  # noqa: PLC0415  # see above
+    from tracker.features.reservations.service import move, want  # noqa: PLC0415  # see above
 
     return FollowUp(want, move)
 
@@ -100,8 +100,8 @@ def _reserving(
 ) -> Iterator[JobRunner]:
     if settings.reservation_url is None:
         return
-    from tracker.reservations.client import ReservationClient  # noqa: PLC0415  # see above
-    from tracker.reservations.service import JOB, Reserver  # noqa: PLC0415
+    from tracker.features.reservations.client import ReservationClient  # noqa: PLC0415  # see above
+    from tracker.features.reservations.service import JOB, Reserver  # noqa: PLC0415
 
     client = ReservationClient(
         settings.reservation_url,

@@ -4,7 +4,7 @@ The only place that knows where each number comes from. It runs on the event loo
 moment.
 """
 
-from tracker.checkout.domain import OrderCounts
+from tracker.features.checkout.domain import OrderCounts
 from tracker.kit.clock import WORKER_BITS
 from tracker.metrics.values import Numbers
 from tracker.postgres.error_classes import Failure

@@ -13,6 +13,7 @@ from litestar import Litestar
 from tracker.carts.fast_lane import FastLane
 from tracker.carts.traced import TracedCarts, TracedLane
 from tracker.errors import LostItemsError
+from tracker.features.warranties.fast_lane import WarrantyLane
 from tracker.kit.loading import loading
 from tracker.kit.worker_folders import claim_folder
 from tracker.runtime.application import create_app
@@ -20,7 +21,6 @@ from tracker.runtime.context import Context
 from tracker.settings import Settings, Switch
 from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import Counted, Traffic
-from tracker.warranties.fast_lane import WarrantyLane
 from tracker.web.fast_lane.interface import Lane
 from tracker.web.server.connection import MAX_CONNECTIONS, Protocol
 from tracker.web.server.listener import BACKLOG

@@ -17,17 +17,17 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 
+from tracker.features.warranties.domain import Sale, Warranty, check_sale
+from tracker.features.warranties.fast_lane import WarrantyLane
+from tracker.features.warranties.rates import load_rates
+from tracker.features.warranties.routes import create_warranty
+from tracker.features.warranties.service import Warranties
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
 from tracker.runtime.job_runners import running_jobs
 from tracker.settings import Switch, load_settings
-from tracker.warranties.domain import Sale, Warranty, check_sale
-from tracker.warranties.fast_lane import WarrantyLane
-from tracker.warranties.rates import load_rates
-from tracker.warranties.routes import create_warranty
-from tracker.warranties.service import Warranties
 from tracker.web.middleware.browser_policy import Guard
 from tracker.web.problems import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from tracker.web.server.connection import Protocol

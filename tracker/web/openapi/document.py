@@ -29,11 +29,11 @@ from tracker.carts.dto import (
     ItemIn,
     ProductIn,
 )
-from tracker.catalog.dto import CatalogOut
-from tracker.checkout.dto import CheckoutIn, OrderOut
-from tracker.examples import examples, problem_example
-from tracker.identity.routes import Me
-from tracker.warranties.dto import WarrantyIn, WarrantyOut
+from tracker.features.catalog.dto import CatalogOut
+from tracker.features.checkout.dto import CheckoutIn, OrderOut
+from tracker.features.examples import examples, problem_example
+from tracker.features.identity.routes import Me
+from tracker.features.warranties.dto import WarrantyIn, WarrantyOut
 from tracker.web.openapi.swagger_ui import SwaggerUI, docs_router
 from tracker.web.problems import PROBLEM_MEDIA_TYPE, Health, Problem
 

@@ -1,0 +1,1 @@
+"""What a store can do with Tracker, a folder for each feature."""

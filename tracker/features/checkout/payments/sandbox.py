@@ -1,0 +1,65 @@
+"""A processor that charges nobody: the payment method says what becomes of the payment.
+
+It needs no network and no memory. The payment's id carries the method, so that any process can settle it, also
+after a restart. That is why a payment that was begun counts as confirmed here: of one that was announced, and
+never confirmed because the process was killed, `settle` says what its method says.
+"""
+
+from typing import Final
+
+from tracker.errors import NotConfiguredError
+from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Pending, Refused
+
+_REFUSAL: Final = Refused("the sandbox refuses this payment, as its method asks for")
+_NOT_CHARGED: Final = Refused("the payment did not come through in time and was called off")
+
+_CONFIRMED: Final[dict[str, Outcome]] = {
+    "accepted": Paid(),
+    "refused": _REFUSAL,
+    "times-out-paid": Pending(),
+    "times-out-unpaid": Pending(),
+}
+"""What becomes of a payment by its method."""
+
+_SETTLED: Final[dict[str, Outcome]] = {
+    **_CONFIRMED,
+    "times-out-paid": Paid(),
+    "times-out-unpaid": _NOT_CHARGED,
+}
+"""What is said about it later."""
+
+METHODS: Final = tuple(_CONFIRMED)
+"""The payment methods of the sandbox."""
+
+
+class SandboxProcessor:
+    """The processor for trying Tracker out."""
+
+    name = "sandbox"
+
+    async def begin(self, charge: Charge) -> str | Refused:
+        """Return an id that tells the method; refuse a method that the sandbox does not know."""
+        if charge.method not in METHODS:
+            return Refused(f"the sandbox knows only these payment methods: {', '.join(METHODS)}")
+        return f"sandbox:{charge.method}:{charge.order_id}"
+
+    async def confirm(self, payment_id: str, charge: Charge) -> Outcome:
+        """Return what the method asks for; a time-out is Pending at once."""
+        del charge
+        return _CONFIRMED[_method_of(payment_id)]
+
+    async def settle(self, payment_id: str) -> Outcome:
+        """Return what the method asks for."""
+        return _SETTLED[_method_of(payment_id)]
+
+    def notice(self, payload: bytes, signature: str) -> Notice | None:
+        """Raise NotConfiguredError: the sandbox says nothing by itself."""
+        del payload, signature
+        raise NotConfiguredError("the sandbox sends no webhooks; set TRACKER_PAYMENT=stripe for those of Stripe")
+
+    async def close(self) -> None:
+        """Hold nothing, so let go of nothing."""
+
+
+def _method_of(payment_id: str) -> str:
+    return payment_id.split(":")[1]

@@ -1,0 +1,132 @@
+"""The reservation service, over HTTP.
+
+Nothing it sends is trusted: redirects are not followed, an answer is read up to `MAX_ANSWER_BYTES` and
+must hold a reservation id. A failure says whether it pays to ask again.
+"""
+
+import asyncio
+import email.utils
+import time
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from tracker.errors import TrackerError
+from tracker.features.reservations.domain import Attempt, ReservationId
+from tracker.telemetry import tracing
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+
+CONNECT_TIMEOUT_S: Final = 10.0
+"""To reach the service; it may take its time only for the answer."""
+
+ASK_AGAIN: Final = frozenset({408, 409, 425, 429})
+"""Of the 4xx, those that say nothing about the reservation itself (RFC 9110, 6585, 8470)."""
+
+
+class RefusedError(TrackerError):
+    """The service will never grant it."""
+
+
+class UnansweredError(TrackerError):
+    """There is no answer, or none that can be used; asking again may help.
+
+    `retry_after_s` is what the service asks to wait, `is_down` whether it looks like it is down as a whole,
+    `was_asked` whether the request reached it.
+    """
+
+    def __init__(
+        self, reason: str, *, retry_after_s: float = 0.0, is_down: bool = False, was_asked: bool = True
+    ) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        self.is_down = is_down
+        self.was_asked = was_asked
+
+
+class _Granted(Struct):
+    reservation_id: ReservationId
+
+
+_decode = msgspec.json.Decoder(_Granted).decode
+
+
+class ReservationClient:
+    """One pooled client."""
+
+    def __init__(self, url: str, *, timeout_s: float, concurrency: int) -> None:
+        """Ask at `url`; an answer may take `timeout_s` seconds in all."""
+        self._url = url
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
+            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            follow_redirects=False,
+            trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
+        )
+
+    async def reserve(self, attempt: Attempt) -> int | str:
+        """Return the id of the reservation; raise RefusedError or UnansweredError."""
+        body = {"item": attempt.external_id, "quantity": attempt.quantity}
+        headers = {"Idempotency-Key": attempt.key, "Accept": "application/json", "Accept-Encoding": "identity"}
+        headers |= tracing.headers()
+        try:
+            # httpx's own time-out is for each read; one byte a minute would never end.
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._client.stream("POST", self._url, json=body, headers=headers) as answer,
+            ):
+                if not answer.is_success:
+                    raise _unsuccessful(answer)
+                content = await _read(answer)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            reason = str(error) or type(error).__name__
+            raise UnansweredError(f"the service cannot be reached: {reason}", is_down=True, was_asked=False) from error
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise UnansweredError("the service did not answer in time", is_down=True) from error
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            reason = str(error) or type(error).__name__
+            raise UnansweredError(f"the service did not answer: {reason}", is_down=True) from error
+        try:
+            reservation_id = _decode(content).reservation_id
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UnansweredError(f"the service's answer cannot be used: {error}") from error
+        if isinstance(reservation_id, str) and "\0" in reservation_id:
+            raise UnansweredError("the service's answer cannot be used: reservation_id holds a NUL character")
+        return reservation_id
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+
+def _unsuccessful(answer: httpx.Response) -> RefusedError | UnansweredError:
+    reason = f"the service answered {answer.status_code} {answer.reason_phrase}".rstrip()
+    if answer.is_client_error and answer.status_code not in ASK_AGAIN:
+        return RefusedError(reason)
+    return UnansweredError(
+        reason, retry_after_s=_retry_after_s(answer.headers.get("retry-after", "")), is_down=answer.is_server_error
+    )
+
+
+def _retry_after_s(text: str) -> float:
+    """Return the seconds in a Retry-After header, which may be a number or a date; 0 if it is neither."""
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    content = b""
+    async for part in answer.aiter_raw():
+        content += part
+        if len(content) > MAX_ANSWER_BYTES:
+            raise UnansweredError(f"the service's answer cannot be used: it is larger than {MAX_ANSWER_BYTES} bytes")
+    return content

@@ -1,0 +1,168 @@
+"""The job that archives warranties: written with them, done whenever the archive is there.
+
+It carries ids alone; what is archived stands in the warranties, which never change.
+"""
+
+import logging
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tracker.features.warranties import store
+from tracker.features.warranties.archive import Archive, ArchiveUnavailableError, Failures, Object
+from tracker.features.warranties.domain import Warranty, WarrantyId, parse_warranty_id
+from tracker.features.warranties.dto import archived
+from tracker.jobs.breaker import Breaker
+from tracker.jobs.handler import TryAgainError
+from tracker.jobs.queue import enqueue
+from tracker.postgres.error_classes import shown
+from tracker.telemetry import tracing
+
+JOB: Final = "archive"
+"""Name of the handler."""
+
+CONCURRENCY: Final = 4
+"""Jobs in hand per process; their uploads share the calls of the archive."""
+
+MAX_IDS: Final = 100
+"""Of a job: a group of warranties is a few jobs instead of hundreds."""
+
+PAGE: Final = 1000
+"""Warranties that are looked at in one go."""
+
+AGAIN_S: Final = 10.0
+"""Wait, on average, between two tries; while the archive is down the breaker holds back all but one."""
+
+logger = logging.getLogger(__name__)
+
+
+async def archive_later(
+    connection: AsyncConnection,
+    ids: Sequence[WarrantyId],
+    *,
+    delay_s: float = 0,
+    traces: Mapping[WarrantyId, dict[str, str]] | None = None,
+) -> None:
+    """Have warranties archived by jobs, due in `delay_s` seconds, which are written in the caller's transaction.
+
+    Those with `traces` of their own, which are few, have jobs of their own.
+    """
+    traces = traces or {}
+    traced = [one for one in ids if one in traces]
+    others = [one for one in ids if one not in traces]
+    shared = [",".join(others[start : start + MAX_IDS]).encode() for start in range(0, len(others), MAX_IDS)]
+    headers = [*(traces[one] for one in traced), *[tracing.headers()] * len(shared)]
+    await enqueue(connection, JOB, [*(one.encode() for one in traced), *shared], delay_s=delay_s, headers=headers)
+
+
+@dataclass(slots=True)
+class ArchiveCounts:
+    """What the jobs of a process have done."""
+
+    archived: int = 0
+    """Warranties that have an object now."""
+
+    failed: int = 0
+    """Tries of one that has none yet."""
+
+
+class Archiver:
+    """Archives warranties, some a job."""
+
+    def __init__(self, engine: AsyncEngine, archive: Archive) -> None:
+        self._engine = engine
+        self._archive = archive
+        self._breaker = Breaker()
+        self.counts = ArchiveCounts()
+
+    @property
+    def is_waiting_for_archive(self) -> bool:
+        """Whether the archive looks like it is down, so that it is tried with one call at a time."""
+        return self._breaker.is_open
+
+    async def archive(self, payload: bytes) -> None:
+        """Do a job; raise TryAgainError if it must be done again.
+
+        Those that fail while others succeed get a job of their own: with one call in ten failing, no try of a hundred
+        would ever succeed as a whole.
+        """
+        await self._breaker.wait()
+        try:
+            async with self._engine.connect() as connection:
+                found = await store.find(connection, list(filter(None, map(parse_warranty_id, _texts_of(payload)))))
+            if not found:
+                return
+            with tracing.span("archive", tracing.Kind.CLIENT):
+                failed = await create_all(self._archive, found)
+            self._breaker.succeeded()
+            self.counts.archived += len(found) - len(failed)
+            self.counts.failed += len(failed)
+            if failed:
+                fields = {"failed": len(failed), "of": len(found), "reason": str(next(iter(failed.values())))}
+                logger.warning("warranties wait for their archive", extra=fields)
+                async with self._engine.begin() as connection:
+                    await archive_later(connection, list(failed), delay_s=_pause_s())
+        except ArchiveUnavailableError as error:
+            self._breaker.failed()
+            self.counts.failed += 1
+            raise _again(str(error)) from error
+        except (OSError, SQLAlchemyError) as error:
+            raise _again(f"PostgreSQL does not answer: {shown(error)}") from error
+        finally:
+            self._breaker.leave()
+
+
+def _texts_of(payload: bytes) -> list[str]:
+    """Return the ids of a job as they were written; what is damaged is none, and is left to `--missing`."""
+    return payload.decode(errors="replace").split(",")
+
+
+async def create_all(archive: Archive, found: Sequence[Warranty]) -> Failures:
+    """Create the objects of these warranties, of which there is at least one; return those that failed.
+
+    One goes ahead alone, and raises ArchiveUnavailableError: an archive that is down gets one call of a job, and is
+    noticed after one time-out. Which one is left to chance, lest one that never succeeds keep back the others.
+    """
+    first, *others = [Object(one.id, one.created_at, archived(one)) for one in random.sample(found, len(found))]
+    for error in (await archive.create([first])).values():
+        raise error
+    return await archive.create(others) if others else {}
+
+
+async def missing(engine: AsyncEngine, archive: Archive) -> AsyncIterator[tuple[int, list[Warranty]]]:
+    """Yield all warranties that there are now, page by page: how many were looked at, and those that have no object.
+
+    What the archive has is asked day by day; the objects themselves are the only record of it.
+    """
+    async with engine.connect() as connection:
+        newest = await store.newest_id(connection)
+    last: WarrantyId | None = None
+    day, there = date.min, set[str]()
+    while True:
+        async with engine.connect() as connection:
+            page = await store.page(connection, None, after=last, limit=PAGE, until=newest)
+        if not page:
+            return
+        last = page[-1].id
+        lacking = []
+        for warranty in page:
+            if warranty.created_at.astimezone(UTC).date() != day:
+                day = warranty.created_at.astimezone(UTC).date()
+                there = await archive.ids_of(day)
+            if warranty.id not in there:
+                lacking.append(warranty)
+        yield len(page), lacking
+
+
+def _again(reason: str) -> TryAgainError:
+    logger.warning("warranties wait for their archive", extra={"reason": reason})
+    return TryAgainError(_pause_s(), reason)
+
+
+def _pause_s() -> float:
+    return random.uniform(AGAIN_S / 2, AGAIN_S * 3 / 2)  # noqa: S311  # not a secret

@@ -9,11 +9,11 @@ from typing import Any, Final
 from click.testing import CliRunner, Result
 
 from tests.conftest import Database
-from tracker.carts.domain import CartId, Item, ItemKey, new_cart_id
-from tracker.carts.journal.frames import frame, header, segment_name
-from tracker.carts.record import encode_record
 from tracker.cli.registry import main
+from tracker.features.carts.domain import CartId, Item, ItemKey, new_cart_id
 from tracker.features.data_lifecycle.domain import stamp_at
+from tracker.ingest.journal.frames import frame, header, segment_name
+from tracker.ingest.journal_record import encode_record
 
 DAY: Final = timedelta(days=1)
 

@@ -9,13 +9,13 @@ from typing import Final
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tracker.carts.aggregator import Aggregator
-from tracker.carts.dead_letters import DeadLetters
-from tracker.carts.delivery import Delivery
-from tracker.carts.domain import Batch
-from tracker.carts.flusher import Flusher
-from tracker.carts.journal.protocol import NoJournal
-from tracker.carts.service import CartReader, CartService
+from tracker.features.carts.domain import Batch
+from tracker.features.carts.service import CartReader, CartService
+from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.delivery import Delivery
+from tracker.ingest.flusher import Flusher
+from tracker.ingest.journal.protocol import NoJournal
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres.request_database import RequestDatabase

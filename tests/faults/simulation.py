@@ -21,10 +21,10 @@ from typing import Any, ParamSpec, TypeVar
 import pytest
 
 from tests.faults.disk import Disk
-from tracker.carts.dead_letters import DeadLetters
-from tracker.carts.domain import Batch, CartId
-from tracker.carts.journal.journal import Limits
 from tracker.errors import TrackerError
+from tracker.features.carts.domain import Batch, CartId
+from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.journal.journal import Limits
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files
 from tracker.kit.worker_folders import WorkerFolder
@@ -214,7 +214,7 @@ async def end_all_tasks() -> None:
 def simulated(**limits: Any) -> Iterator[FakePostgres]:  # noqa: ANN401  # those of Limits
     """Give the workers in the block simulated threads and time, a fake PostgreSQL, and other limits."""
     postgres = FakePostgres()
-    journal = "tracker.carts.journal.journal"
+    journal = "tracker.ingest.journal.journal"
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"{journal}.ThreadPoolExecutor", SimulatedThread)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.disk import Disk, DiskGoneError
 from tests.faults.simulation import FakePostgres, Worker, folder, postgres, run
-from tracker.carts.journal.frames import frame, header, segment_name
+from tracker.ingest.journal.frames import frame, header, segment_name
 from tracker.kit.clock import ManualClock
 
 __all__ = ["folder", "postgres"]

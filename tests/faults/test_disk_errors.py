@@ -10,9 +10,9 @@ import pytest
 
 from tests.faults.disk import Disk, io_error
 from tests.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
-from tracker.carts.journal.frames import parse_segment_name, scan
-from tracker.carts.journal.journal import SYNC_TIMEOUT_S, TICK_S
-from tracker.carts.record import decode_record
+from tracker.ingest.journal.frames import parse_segment_name, scan
+from tracker.ingest.journal.journal import SYNC_TIMEOUT_S, TICK_S
+from tracker.ingest.journal_record import decode_record
 from tracker.runtime.context import MIB, Context
 from tracker.settings import Ack
 

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.conftest import Database
 from tests.faults.outages import Outage, Role, login
-from tracker.carts.domain import Batch, CartId, Item
-from tracker.carts.service import BatchWriter
+from tracker.features.carts.domain import Batch, CartId, Item
+from tracker.features.carts.service import BatchWriter
 from tracker.postgres.engine import create_engine
 from tracker.postgres.error_classes import Failure, failure_of
 

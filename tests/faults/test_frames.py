@@ -8,8 +8,8 @@ import pytest
 
 from tests.faults.disk import Disk
 from tests.faults.simulation import run
-from tracker.carts.journal.frames import FRAME_BYTES, HEADER_BYTES, Scan, frame, header, scan, segment_name
-from tracker.carts.journal.recovery import Recovery, Replay
+from tracker.ingest.journal.frames import FRAME_BYTES, HEADER_BYTES, Scan, frame, header, scan, segment_name
+from tracker.ingest.journal.recovery import Recovery, Replay
 from tracker.kit.worker_folders import WorkerFolder
 
 SALT = 0x5EED5A17

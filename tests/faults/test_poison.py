@@ -9,12 +9,12 @@ import pytest
 
 from tests.conftest import Database, StartTracker, Tracker, run_tracker
 from tests.faults.outages import wait_until
-from tracker.carts.dead_letters import DeadLetters
-from tracker.carts.delivery import Delivery
-from tracker.carts.domain import Batch, CartId, Item, ItemKey
-from tracker.carts.journal.frames import frame, header, segment_name
-from tracker.carts.record import encode_record
-from tracker.carts.service import BatchWriter
+from tracker.features.carts.domain import Batch, CartId, Item, ItemKey
+from tracker.features.carts.service import BatchWriter
+from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.delivery import Delivery
+from tracker.ingest.journal.frames import frame, header, segment_name
+from tracker.ingest.journal_record import encode_record
 from tracker.postgres.engine import create_engine
 from tracker.postgres.error_classes import Failure
 

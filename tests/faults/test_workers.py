@@ -17,14 +17,14 @@ from tests.conftest import Database, StartTracker, Tracker, cookie
 from tests.faults.load import Load, wait_for_acknowledged
 from tests.faults.outages import Outage, wait_until
 from tests.strategies import Stored, Write, fold
-from tracker.carts.dead_letters import DeadLetters
-from tracker.carts.delivery import Delivery
-from tracker.carts.domain import Batch, ItemKey
-from tracker.carts.journal.frames import parse_segment_name, scan
-from tracker.carts.journal.recovery import Recovery, Replay
-from tracker.carts.record import decode_record
-from tracker.carts.replay import replay
-from tracker.carts.service import BatchWriter
+from tracker.features.carts.domain import Batch, ItemKey
+from tracker.features.carts.service import BatchWriter
+from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.delivery import Delivery
+from tracker.ingest.journal.frames import parse_segment_name, scan
+from tracker.ingest.journal.recovery import Recovery, Replay
+from tracker.ingest.journal_record import decode_record
+from tracker.ingest.replay import replay
 from tracker.kit.files import SystemFiles
 from tracker.kit.worker_folders import claim_folder
 from tracker.postgres.engine import create_engine

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
 from tests.parts import WAITS_FOR_LOCK
-from tracker.carts import customer_service
-from tracker.carts.domain import Batch, Item, new_cart_id
-from tracker.carts.service import BatchWriter
+from tracker.features.carts.domain import Batch, Item, new_cart_id
+from tracker.features.carts.service import BatchWriter
+from tracker.features.customer_carts import service as customer_service
 from tracker.postgres.engine import create_engine
 from tracker.runtime.job_runners import follow_up_of
 from tracker.settings import Settings

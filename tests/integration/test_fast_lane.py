@@ -15,9 +15,9 @@ from litestar import Litestar
 
 from tests.conftest import Database
 from tests.lanes import CountingLane, Sent, serving, two_ways
-from tracker.carts.fast_lane import FastLane
-from tracker.carts.service import CartService
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
+from tracker.features.carts.fast_lane import FastLane
+from tracker.features.carts.service import CartService
 from tracker.kit.clock import ManualClock
 from tracker.kit.confirmation import Confirmation
 from tracker.kit.origins import Hosts, Origins

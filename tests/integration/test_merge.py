@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
 from tests.strategies import Write, fold, writes
-from tracker.carts import store
-from tracker.carts.aggregator import Aggregator
-from tracker.carts.domain import CartId, Item
-from tracker.carts.service import BatchWriter
+from tracker.features.carts import store
+from tracker.features.carts.domain import CartId, Item
+from tracker.features.carts.service import BatchWriter
+from tracker.ingest.aggregator import Aggregator
 from tracker.postgres.engine import create_engine
 
 

@@ -16,13 +16,13 @@ from tests.datalife import DAY, cart_ids, days_ago, everything, owned, run, stor
 from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service, transaction
 from tests.reservations import wait_until
 from tests.terminal import shown_on_terminal
-from tracker.carts.aggregator import Aggregator
-from tracker.carts.customer_service import CustomerCarts
-from tracker.carts.domain import CartId, Item, new_cart_id
-from tracker.carts.service import BatchWriter
 from tracker.errors import DatabaseUnavailableError
+from tracker.features.carts.domain import CartId, Item, new_cart_id
+from tracker.features.carts.service import BatchWriter
+from tracker.features.customer_carts.service import CustomerCarts
 from tracker.features.data_lifecycle import service, store
 from tracker.features.data_lifecycle.domain import Amount
+from tracker.ingest.aggregator import Aggregator
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres import retries as tries

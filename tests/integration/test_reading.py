@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.conftest import Database
 from tests.parts import new_flusher, new_service, transaction
-from tracker.carts import store
-from tracker.carts.aggregator import Aggregator
-from tracker.carts.domain import CartId, Item
-from tracker.carts.service import BatchWriter, CartService
 from tracker.errors import DatabaseUnavailableError
+from tracker.features.carts import store
+from tracker.features.carts.domain import CartId, Item
+from tracker.features.carts.service import BatchWriter, CartService
+from tracker.ingest.aggregator import Aggregator
 from tracker.postgres import request_database as requests
 from tracker.postgres.engine import create_engine
 

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import Database, StartTracker, Tracker, cart_of, copied, run_tracker, starter
 from tests.reservations import Service, jobs, reservation_service, statuses, wait_until, worker
-from tracker.carts.domain import Item, new_cart_id
-from tracker.carts.service import BatchWriter
-from tracker.carts.store import Written
+from tracker.features.carts.domain import Item, new_cart_id
+from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.store import Written
 from tracker.postgres.engine import create_engine
 from tracker.runtime.job_runners import follow_up_of
 from tracker.settings import Settings

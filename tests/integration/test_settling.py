@@ -12,18 +12,18 @@ from tests.oidc import Provider
 from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service
 from tests.reservations import wait_until
 from tests.store import Shopper, new_shopper, sell, settle_now
-from tracker.carts import customer_store
-from tracker.carts.aggregator import Aggregator
-from tracker.carts.domain import CartId, Item, new_cart_id
-from tracker.carts.service import BatchWriter, FollowUp
-from tracker.carts.store import Written
+from tracker.features.carts.domain import CartId, Item, new_cart_id
+from tracker.features.carts.service import BatchWriter, FollowUp
+from tracker.features.carts.store import Written
 from tracker.features.checkout import store
 from tracker.features.checkout.domain import Order, OrderCounts, Status
 from tracker.features.checkout.jobs import Settler, settle_later
 from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Pending, Refused
 from tracker.features.checkout.payments.sandbox import SandboxProcessor
 from tracker.features.checkout.service import Checkout, settle
+from tracker.features.customer_carts import store as customer_store
 from tracker.features.data_lifecycle import store as datalife_store
+from tracker.ingest.aggregator import Aggregator
 from tracker.jobs.handler import TryAgainError
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine

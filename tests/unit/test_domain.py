@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import Write, fold, writes
-from tracker.carts.domain import (
+from tracker.errors import InvalidInputError
+from tracker.features.carts.domain import (
     Item,
     check_external_id,
     check_name,
@@ -14,7 +15,6 @@ from tracker.carts.domain import (
     parse_cart_id,
     without_erased,
 )
-from tracker.errors import InvalidInputError
 
 
 def merged(versions: list[Item]) -> Item:

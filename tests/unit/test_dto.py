@@ -1,7 +1,7 @@
 import pytest
 
-from tracker.carts.dto import ItemIn, ProductIn
 from tracker.errors import InvalidInputError
+from tracker.features.carts.dto import ItemIn, ProductIn
 from tracker.web.strict_json import decode
 
 

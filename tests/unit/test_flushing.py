@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.parts import new_flusher, new_service
-from tracker.carts import service
-from tracker.carts.aggregator import Aggregator
-from tracker.carts.domain import Batch, CartId, Item
-from tracker.carts.flusher import BACKOFF_CAP_S
 from tracker.errors import BufferFullError
+from tracker.features.carts import service
+from tracker.features.carts.domain import Batch, CartId, Item
+from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.flusher import BACKOFF_CAP_S
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tracker.carts.aggregator import ENTRY_BYTES, Aggregator
-from tracker.carts.domain import CartId, Item
-from tracker.carts.dto import ItemIn, ProductIn
 from tracker.errors import BufferFullError
+from tracker.features.carts.domain import CartId, Item
+from tracker.features.carts.dto import ItemIn, ProductIn
+from tracker.ingest.aggregator import ENTRY_BYTES, Aggregator
 from tracker.settings import Settings
 from tracker.web.strict_json import decode
 

@@ -12,13 +12,13 @@ from typing import BinaryIO, Final
 
 import click
 
-from tracker.carts.dead_letters import DeadLetter, DeadLetters
-from tracker.carts.domain import CartId, parse_cart_id
-from tracker.carts.replay import last_stamp
 from tracker.errors import InvalidInputError, NotFoundError
+from tracker.features.carts.domain import CartId, parse_cart_id
 from tracker.features.data_lifecycle import service
 from tracker.features.data_lifecycle.domain import Amount, Whose, parse_age, stamp_at
 from tracker.features.data_lifecycle.export import Export
+from tracker.ingest.dead_letters import DeadLetter, DeadLetters
+from tracker.ingest.replay import last_stamp
 from tracker.kit.files import SystemFiles
 from tracker.kit.last_stamp import load_stamp
 from tracker.kit.worker_folders import worker_folders

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from tracker.carts.dead_letters import DeadLetter, DeadLetters
-from tracker.carts.service import BatchWriter, FollowUp
 from tracker.errors import DatabaseUnavailableError
+from tracker.features.carts.service import BatchWriter, FollowUp
+from tracker.ingest.dead_letters import DeadLetter, DeadLetters
 from tracker.kit.worker_folders import worker_folders
 from tracker.postgres.engine import engine_on
 from tracker.postgres.error_classes import Failure, failure_of, first_line

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from tracker.carts.dto import (
+from tracker.features.carts.dto import (
     CartOut,
     CartRef,
     CustomerCart,

@@ -1,6 +1,6 @@
 """Every table of Tracker, gathered for Alembic."""
 
-from tracker.carts.tables import carts, horizon, items
+from tracker.features.carts.tables import carts, horizon, items
 from tracker.features.catalog.tables import products
 from tracker.features.checkout.tables import order_lines, orders
 from tracker.features.reservations.tables import reservations

@@ -7,7 +7,7 @@ put into `Numbers`, so this is the whole list.
 import enum
 from typing import Final, NamedTuple
 
-from tracker.carts.flusher import FLUSH_BOUNDS_S, FLUSH_ITEMS_BOUNDS
+from tracker.ingest.flusher import FLUSH_BOUNDS_S, FLUSH_ITEMS_BOUNDS
 from tracker.jobs.overview import COUNTED_AT_MOST
 from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, CLIENT_LEFT, UNMATCHED
 

@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from tracker.carts.dead_letters import DeadLetters
-from tracker.carts.journal.recovery import segments_of
+from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.journal.recovery import segments_of
 from tracker.kit.files import SystemFiles
 from tracker.kit.worker_folders import WorkerFolder, worker_folders
 from tracker.metrics.values import Numbers, Series

@@ -12,12 +12,12 @@ from litestar.di import Provide
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from tracker.carts import customer_routes
-from tracker.carts import routes as carts_routes
 from tracker.errors import NotConfiguredError
+from tracker.features.carts import routes as carts_routes
 from tracker.features.catalog import routes as catalog_routes
 from tracker.features.checkout import routes as checkout_routes
 from tracker.features.checkout.service import Checkout
+from tracker.features.customer_carts import routes as customer_routes
 from tracker.features.identity import routes as identity_routes
 from tracker.features.warranties import routes as warranties_routes
 from tracker.kit.clock import Clock, SystemClock

@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
-from tracker.carts.aggregator import Aggregator
-from tracker.carts.customer_service import CustomerCarts
-from tracker.carts.dead_letters import DeadLetters
-from tracker.carts.delivery import Delivery
-from tracker.carts.flusher import Flusher
-from tracker.carts.journal.journal import FileJournal, Limits
-from tracker.carts.journal.protocol import Journal, NoJournal
-from tracker.carts.journal.recovery import Recovery
-from tracker.carts.record import encode_record
-from tracker.carts.replay import last_stamp, replay
-from tracker.carts.service import BatchWriter, CartReader, CartService, keeps_journal
+from tracker.features.carts.service import BatchWriter, CartReader, CartService, keeps_journal
 from tracker.features.catalog.service import Catalog
 from tracker.features.checkout.jobs import settle_later
 from tracker.features.checkout.payments import processor_of
 from tracker.features.checkout.service import Checkout
+from tracker.features.customer_carts.service import CustomerCarts
 from tracker.features.identity.service import Identity, NoIdentity
 from tracker.features.warranties.rates import load_rates
 from tracker.features.warranties.service import Warranties
+from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.delivery import Delivery
+from tracker.ingest.flusher import Flusher
+from tracker.ingest.journal.journal import FileJournal, Limits
+from tracker.ingest.journal.protocol import Journal, NoJournal
+from tracker.ingest.journal.recovery import Recovery
+from tracker.ingest.journal_record import encode_record
+from tracker.ingest.replay import last_stamp, replay
 from tracker.kit.clock import Clock, Stamper
 from tracker.kit.deadlines import Waits, let_go
 from tracker.kit.files import Files

@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tracker.carts.service import FollowUp, ReservationsOf
+from tracker.features.carts.service import FollowUp, ReservationsOf
 from tracker.features.checkout import jobs as settling
 from tracker.features.checkout.domain import OrderCounts
 from tracker.features.checkout.payments import processor_of

@@ -10,9 +10,9 @@ from typing import Final
 import uvicorn
 from litestar import Litestar
 
-from tracker.carts.fast_lane import FastLane
-from tracker.carts.traced import TracedCarts, TracedLane
 from tracker.errors import LostItemsError
+from tracker.features.carts.fast_lane import FastLane
+from tracker.features.carts.fast_lane_traced import TracedCarts, TracedLane
 from tracker.features.warranties.fast_lane import WarrantyLane
 from tracker.kit.loading import loading
 from tracker.kit.worker_folders import claim_folder

@@ -8,10 +8,10 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, JSONBody, PathParameter, SkipValidation
 
-from tracker.carts.cookie import cart_id_of_cookie
-from tracker.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
-from tracker.carts.domain import parse_cart_id
 from tracker.errors import ConflictError, NotFoundError, PaymentRefusedError
+from tracker.features.carts.cookie import cart_id_of_cookie
+from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
+from tracker.features.carts.domain import parse_cart_id
 from tracker.features.checkout.domain import Status
 from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
 from tracker.features.checkout.service import NOT_YOURS, Checkout, Found

@@ -17,10 +17,9 @@ from typing import Final, NamedTuple
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.carts import customer_service
-from tracker.carts.domain import CartId
-from tracker.carts.service import CartService, FollowUp
 from tracker.errors import ConflictError, KeyReusedError, NotFoundError, UnavailableError
+from tracker.features.carts.domain import CartId
+from tracker.features.carts.service import CartService, FollowUp
 from tracker.features.catalog.domain import Product
 from tracker.features.catalog.service import active_products
 from tracker.features.checkout import store
@@ -34,6 +33,7 @@ from tracker.features.checkout.payments.protocol import (
     ProcessorUnavailableError,
     Refused,
 )
+from tracker.features.customer_carts import service as customer_service
 from tracker.kit.deadlines import Waits
 from tracker.postgres.request_database import RequestDatabase
 from tracker.telemetry import tracing

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-from tracker.carts.tables import carts
+from tracker.features.carts.tables import carts
 from tracker.features.checkout.domain import Status
 from tracker.postgres.metadata import metadata
 

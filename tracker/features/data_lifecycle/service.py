@@ -16,8 +16,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.carts import customer_store
-from tracker.carts.domain import CartId, new_cart_id
+from tracker.features.carts.domain import CartId, new_cart_id
+from tracker.features.customer_carts import store as customer_store
 from tracker.features.data_lifecycle import store
 from tracker.features.data_lifecycle.domain import Amount, Whose, stamp_at
 from tracker.kit.clock import WORKER_BITS

@@ -32,8 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.carts.domain import CartId
-from tracker.carts.tables import carts, horizon, items
+from tracker.features.carts.domain import CartId
+from tracker.features.carts.tables import carts, horizon, items
 from tracker.features.checkout.domain import Status
 from tracker.features.checkout.tables import order_lines, orders
 from tracker.features.data_lifecycle.domain import Amount

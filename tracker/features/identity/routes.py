@@ -11,7 +11,7 @@ from litestar.params import QueryParameter, SkipValidation
 from litestar.response import Redirect
 from msgspec import Struct
 
-from tracker.carts.cookie import drop_cookie_header
+from tracker.features.carts.cookie import drop_cookie_header
 from tracker.features.identity.cookie import Cookie
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.features.identity.domain import MAX_RETURN_ADDRESS_CHARS, RETURN_ADDRESS_PATTERN, Caller, Customer

@@ -19,7 +19,7 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
-from tracker.carts.dto import (
+from tracker.features.carts.dto import (
     WHAT_NAMES_A_PRODUCT,
     CartOut,
     CartRef,

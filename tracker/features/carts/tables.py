@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 
-from tracker.carts.domain import DEFAULT_QUANTITY, MAX_EXTERNAL_ID_BYTES, MAX_NAME_BYTES
+from tracker.features.carts.domain import DEFAULT_QUANTITY, MAX_EXTERNAL_ID_BYTES, MAX_NAME_BYTES
 from tracker.postgres.metadata import metadata
 
 _NEVER = text("0")

@@ -16,10 +16,10 @@ from typing import Final, Protocol
 
 import msgspec
 
-from tracker.carts.cookie import cart_id_in_cookie, set_cookie_header
-from tracker.carts.domain import CartId, new_cart_id, parse_cart_id
-from tracker.carts.dto import ItemIn, ProductIn
 from tracker.errors import RateLimitedError, TrackerError, UnavailableError, UnconfirmedError
+from tracker.features.carts.cookie import cart_id_in_cookie, set_cookie_header
+from tracker.features.carts.domain import CartId, new_cart_id, parse_cart_id
+from tracker.features.carts.dto import ItemIn, ProductIn
 from tracker.kit.confirmation import Confirmation
 from tracker.web.fast_lane.entry import Entry, refused, reply
 from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply

@@ -25,8 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tracker.carts.journal.frames import HEADER_BYTES, frame, header, parse_segment_name, segment_name
 from tracker.errors import JournalUnavailableError
+from tracker.ingest.journal.frames import HEADER_BYTES, frame, header, parse_segment_name, segment_name
 from tracker.kit.confirmation import Confirmation, confirmation_within
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import save_stamp

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tracker.carts.domain import CartId, Item, ItemKey
 from tracker.errors import ConfigurationError
+from tracker.features.carts.domain import CartId, Item, ItemKey
 from tracker.kit.files import SystemFiles
 
 FILE_NAME: Final = "dead-letters.jsonl"

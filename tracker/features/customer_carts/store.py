@@ -32,8 +32,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import LateralFromClause
 
-from tracker.carts.domain import Cart, CartId, Held, Item, ItemKey
-from tracker.carts.tables import carts, horizon, items
+from tracker.features.carts.domain import Cart, CartId, Held, Item, ItemKey
+from tracker.features.carts.tables import carts, horizon, items
 from tracker.kit.clock import WORKER_BITS
 
 _ID: Final[Column[str]] = Column("id", Uuid(as_uuid=False))

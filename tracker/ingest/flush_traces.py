@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from tracker.carts.domain import Batch, ItemKey
+from tracker.features.carts.domain import Batch, ItemKey
 from tracker.telemetry import tracing
 
 MAX_CAUSES: Final = 128

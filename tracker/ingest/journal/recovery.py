@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tracker.carts.journal.frames import parse_segment_name, scan
+from tracker.ingest.journal.frames import parse_segment_name, scan
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import load_stamp, save_stamp
 from tracker.kit.worker_folders import WorkerFolder, locked, worker_folders

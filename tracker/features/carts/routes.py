@@ -8,12 +8,12 @@ from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 from litestar.params import JSONBody, QueryParameter, SkipValidation
 
-from tracker.carts.cookie import cart_id_of_cookie
-from tracker.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
-from tracker.carts.domain import CartId, new_cart_id, parse_cart_id
-from tracker.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
-from tracker.carts.service import CartService, Shown
 from tracker.errors import UnconfirmedError
+from tracker.features.carts.cookie import cart_id_of_cookie
+from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
+from tracker.features.carts.domain import CartId, new_cart_id, parse_cart_id
+from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
+from tracker.features.carts.service import CartService, Shown
 from tracker.kit.clock import stamp_time
 from tracker.web.problems import BODY_PROBLEMS, AnyRequest, NotStored, Problem, problem_spec, unavailable
 from tracker.web.rate_limit import RateLimits

@@ -9,10 +9,11 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.carts import customer_store, store
-from tracker.carts.domain import Cart, CartId, new_cart_id
-from tracker.carts.service import CartService, FollowUp, Shown
 from tracker.errors import ConflictError, DatabaseUnavailableError, InvalidInputError, NotFoundError
+from tracker.features.carts import store
+from tracker.features.carts.domain import Cart, CartId, new_cart_id
+from tracker.features.carts.service import CartService, FollowUp, Shown
+from tracker.features.customer_carts import store as customer_store
 from tracker.postgres.request_database import RequestDatabase
 
 CLAIM_TRIES: Final = 10

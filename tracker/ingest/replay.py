@@ -5,11 +5,11 @@ from pathlib import Path
 
 import msgspec
 
-from tracker.carts.delivery import Delivery
-from tracker.carts.domain import Batch
-from tracker.carts.journal.recovery import Replay, newest_payloads
-from tracker.carts.record import decode_record
 from tracker.errors import DatabaseUnavailableError
+from tracker.features.carts.domain import Batch
+from tracker.ingest.delivery import Delivery
+from tracker.ingest.journal.recovery import Replay, newest_payloads
+from tracker.ingest.journal_record import decode_record
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import load_stamp
 from tracker.postgres.error_classes import Failure

@@ -11,15 +11,16 @@ from typing import Final, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.carts import customer_store, store
-from tracker.carts.aggregator import Aggregator
-from tracker.carts.domain import Batch, CartId, Item, merge_items, redirected, without_erased
-from tracker.carts.flusher import Flusher
-from tracker.carts.journal.protocol import Journal
-from tracker.carts.record import encode_record
-from tracker.carts.store import Elsewhere, Written
 from tracker.errors import BufferFullError, DatabaseUnavailableError, UnconfirmedError
+from tracker.features.carts import store
+from tracker.features.carts.domain import Batch, CartId, Item, merge_items, redirected, without_erased
+from tracker.features.carts.store import Elsewhere, Written
+from tracker.features.customer_carts import store as customer_store
 from tracker.features.reservations.domain import NONE, PENDING, SHOWN, Reservation
+from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.flusher import Flusher
+from tracker.ingest.journal.protocol import Journal
+from tracker.ingest.journal_record import encode_record
 from tracker.kit.clock import Stamper
 from tracker.kit.confirmation import Confirmation
 from tracker.postgres.engine import is_pooled

@@ -11,7 +11,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from tracker.carts.domain import (
+from tracker.errors import InvalidInputError
+from tracker.features.carts.domain import (
     MAX_EXTERNAL_ID_BYTES,
     MAX_NAME_BYTES,
     MAX_QUANTITY,
@@ -20,7 +21,6 @@ from tracker.carts.domain import (
     check_external_id,
     check_name,
 )
-from tracker.errors import InvalidInputError
 from tracker.features.reservations.domain import SHOWN
 from tracker.kit.text_rules import NO_NUL_PATTERN
 

@@ -12,8 +12,8 @@ from itertools import chain, islice
 from sys import getsizeof
 from typing import Final
 
-from tracker.carts.domain import Batch, CartId, Item, ItemKey, merge_items
 from tracker.errors import BufferFullError
+from tracker.features.carts.domain import Batch, CartId, Item, ItemKey, merge_items
 
 ENTRY_BYTES: Final = 480
 """What an entry takes beside its texts: the item, its key, three stamps, its slot in the map.

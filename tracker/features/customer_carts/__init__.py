@@ -1,0 +1,1 @@
+"""The carts of customers who are logged in."""

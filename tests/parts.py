@@ -9,12 +9,12 @@ from typing import Final
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tracker.features.carts.domain import Batch
 from tracker.features.carts.service import CartReader, CartService
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery
 from tracker.ingest.flusher import Flusher
+from tracker.ingest.items import Batch
 from tracker.ingest.journal.protocol import NoJournal
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits

@@ -14,8 +14,9 @@ from msgspec import Struct
 from tests.benchmarks.machine import move_to
 from tests.benchmarks.processes import Site
 from tests.benchmarks.stats import Spread, spread
-from tracker.features.carts.domain import Batch, Item, new_cart_id
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.domain import new_cart_id
+from tracker.ingest.items import Batch, Item
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.postgres.engine import create_engine
 

@@ -19,7 +19,7 @@ from tests.benchmarks.flush_cost import new_batch
 from tests.benchmarks.machine import move_to
 from tests.benchmarks.postgres import run_sql
 from tests.benchmarks.processes import Server, Site, free_port, spawned
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.postgres.engine import create_engine
 from tracker.runtime.job_runners import follow_up_of

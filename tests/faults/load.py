@@ -22,7 +22,7 @@ import aiohttp
 
 from tests.conftest import Database, cookie
 from tests.faults.outages import wait_until
-from tracker.features.carts.domain import DEFAULT_QUANTITY
+from tracker.ingest.items import DEFAULT_QUANTITY
 
 CARTS = 12
 ITEMS_PER_CONNECTION = 25

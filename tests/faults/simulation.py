@@ -22,8 +22,8 @@ import pytest
 
 from tests.faults.disk import Disk
 from tracker.errors import TrackerError
-from tracker.features.carts.domain import Batch, CartId
 from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.items import Batch, CartId
 from tracker.ingest.journal.journal import Limits
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files

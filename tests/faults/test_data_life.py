@@ -9,7 +9,8 @@ import pytest
 from tests.conftest import Database, StartTracker, Tracker, cart_of
 from tests.datalife import cart_ids, days_ago, left_journal, owned, run, store_item, stored_cart, wait_until_gone
 from tests.faults.outages import Proxy, wait_until
-from tracker.features.carts.domain import Item, new_cart_id
+from tracker.features.carts.domain import new_cart_id
+from tracker.ingest.items import Item
 
 
 @pytest.fixture

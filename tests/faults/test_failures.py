@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.conftest import Database
 from tests.faults.outages import Outage, Role, login
-from tracker.features.carts.domain import Batch, CartId, Item
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.ingest.items import Batch, CartId, Item
 from tracker.postgres.engine import create_engine
 from tracker.postgres.error_classes import Failure, failure_of
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.conftest import Database, StartTracker, Tracker, run_tracker
 from tests.faults.outages import wait_until
-from tracker.features.carts.domain import Batch, CartId, Item, ItemKey
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery
+from tracker.ingest.items import Batch, CartId, Item, ItemKey
 from tracker.ingest.journal.frames import frame, header, segment_name
 from tracker.ingest.journal_record import encode_record
 from tracker.postgres.engine import create_engine

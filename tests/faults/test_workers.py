@@ -17,10 +17,10 @@ from tests.conftest import Database, StartTracker, Tracker, cookie
 from tests.faults.load import Load, wait_for_acknowledged
 from tests.faults.outages import Outage, wait_until
 from tests.strategies import Stored, Write, fold
-from tracker.features.carts.domain import Batch, ItemKey
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery
+from tracker.ingest.items import Batch, ItemKey
 from tracker.ingest.journal.frames import parse_segment_name, scan
 from tracker.ingest.journal.recovery import Recovery, Replay
 from tracker.ingest.journal_record import decode_record

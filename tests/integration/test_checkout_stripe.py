@@ -19,13 +19,13 @@ from tests.store import Shopper, new_shopper, sell, settle_now
 from tests.stripe_api import ACCEPTED, CONFIRM, CREATE, DECLINED, WEBHOOK_SECRET, StripeAPI, stripe_api
 from tests.stripe_service import Rule
 from tracker.errors import DatabaseUnavailableError
-from tracker.features.carts.domain import CartId
 from tracker.features.checkout import service
 from tracker.features.checkout.domain import Order, Status
 from tracker.features.checkout.jobs import settle_later
 from tracker.features.checkout.payments import processor_of
 from tracker.features.checkout.service import Checkout, SettleLater
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.items import CartId
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase

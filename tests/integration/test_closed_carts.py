@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
 from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service
-from tracker.features.carts.domain import Batch, Item, new_cart_id
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.customer_carts import service as customer_service
 from tracker.features.customer_carts import store as customer_store
 from tracker.features.customer_carts.service import CustomerCarts
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.items import Batch, Item
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase

@@ -12,8 +12,8 @@ from tests.oidc import Provider
 from tests.parts import WAITS_FOR_LOCK
 from tests.reservations import wait_until
 from tests.store import Shopper, new_shopper
-from tracker.features.carts.domain import CartId
 from tracker.features.customer_carts import service as customer_service
+from tracker.ingest.items import CartId
 from tracker.postgres.engine import create_engine
 
 

@@ -14,9 +14,10 @@ from tests.oidc import Provider
 from tests.parts import WAITS_FOR_LOCK, transaction
 from tests.reservations import wait_until
 from tests.store import new_shopper, sell, settle_now
-from tracker.features.carts.domain import CartId, Item, new_cart_id
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.data_lifecycle import service
 from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.items import CartId, Item
 from tracker.kit.files import SystemFiles
 from tracker.kit.last_stamp import save_stamp
 

@@ -9,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
 from tests.parts import WAITS_FOR_LOCK
-from tracker.features.carts.domain import Batch, Item, new_cart_id
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.customer_carts import service as customer_service
+from tracker.ingest.items import Batch, Item
 from tracker.postgres.engine import create_engine
 from tracker.runtime.job_runners import follow_up_of
 from tracker.settings import Settings

@@ -11,9 +11,10 @@ import pytest
 
 from tests.conftest import Database, run_tracker
 from tests.datalife import everything, owned, run, stored_cart, stored_order
-from tracker.features.carts.domain import CartId, Item, new_cart_id
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.data_lifecycle import export
 from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.items import CartId, Item
 from tracker.kit.clock import WORKER_BITS
 
 TIME = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.conftest import Database
 from tests.strategies import Write, fold, writes
 from tracker.features.carts import store
-from tracker.features.carts.domain import CartId, Item
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.items import CartId, Item
 from tracker.postgres.engine import create_engine
 
 

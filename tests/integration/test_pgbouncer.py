@@ -18,9 +18,10 @@ from tests.pgbouncer import IGNORED, SESSIONS, PgBouncer, running_pgbouncer
 from tests.reservations import reservation_service, wait_until
 from tests.store import Shopper, new_shopper, sell, settle_now
 from tracker.cli.registry import main
-from tracker.features.carts.domain import Item, new_cart_id
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import read_items
+from tracker.ingest.items import Item
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.postgres import connection as connections
 from tracker.postgres.connection import LOCK_TIMEOUT_S, Connection, Connector, PooledConnection

@@ -17,12 +17,13 @@ from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service, transaction
 from tests.reservations import wait_until
 from tests.terminal import shown_on_terminal
 from tracker.errors import DatabaseUnavailableError
-from tracker.features.carts.domain import CartId, Item, new_cart_id
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.customer_carts.service import CustomerCarts
 from tracker.features.data_lifecycle import service, store
 from tracker.features.data_lifecycle.domain import Amount
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.items import CartId, Item
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres import retries as tries

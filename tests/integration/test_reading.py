@@ -11,9 +11,10 @@ from tests.conftest import Database
 from tests.parts import new_flusher, new_service, transaction
 from tracker.errors import DatabaseUnavailableError
 from tracker.features.carts import store
-from tracker.features.carts.domain import CartId, Item
-from tracker.features.carts.service import BatchWriter, CartService
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.service import CartService
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.items import CartId, Item
 from tracker.postgres import request_database as requests
 from tracker.postgres.engine import create_engine
 

@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import Database, StartTracker, Tracker, cart_of, copied, run_tracker, starter
 from tests.reservations import Service, jobs, reservation_service, statuses, wait_until, worker
-from tracker.features.carts.domain import Item, new_cart_id
-from tracker.features.carts.service import BatchWriter
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import Written
+from tracker.ingest.items import Item
 from tracker.postgres.engine import create_engine
 from tracker.runtime.job_runners import follow_up_of
 from tracker.settings import Settings

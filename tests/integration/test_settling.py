@@ -12,8 +12,8 @@ from tests.oidc import Provider
 from tests.parts import WAITS_FOR_LOCK, new_flusher, new_service
 from tests.reservations import wait_until
 from tests.store import Shopper, new_shopper, sell, settle_now
-from tracker.features.carts.domain import CartId, Item, new_cart_id
-from tracker.features.carts.service import BatchWriter, FollowUp
+from tracker.features.carts.batch_writer import BatchWriter, FollowUp
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import Written
 from tracker.features.checkout import store
 from tracker.features.checkout.domain import Order, OrderCounts, Status
@@ -24,6 +24,7 @@ from tracker.features.checkout.service import Checkout, settle
 from tracker.features.customer_carts import store as customer_store
 from tracker.features.data_lifecycle import store as datalife_store
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.items import CartId, Item
 from tracker.jobs.handler import TryAgainError
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.strategies import Write, fold, writes
 from tracker.errors import BufferFullError
-from tracker.features.carts.domain import CartId, Item
 from tracker.ingest.aggregator import ENTRY_BYTES, Aggregator
+from tracker.ingest.items import CartId, Item
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 OTHER = CartId("00000000-0000-4000-8000-000000000000")

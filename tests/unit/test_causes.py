@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tracker.features.carts.domain import CartId, Item, ItemKey
 from tracker.ingest.flush_traces import MAX_CAUSES, Causes
+from tracker.ingest.items import CartId, Item, ItemKey
 from tracker.telemetry import tracing
 from tracker.telemetry.tracing.otel import MAX_TRACED_PER_S, OpenTelemetry, _context_of, _sampling
 

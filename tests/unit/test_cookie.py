@@ -1,7 +1,7 @@
 import pytest
 
 from tracker.features.carts.cookie import cart_id_of_cookie, drop_cookie_header, set_cookie_header
-from tracker.features.carts.domain import CartId
+from tracker.ingest.items import CartId
 
 ONE = "7d9f5f0e-1111-4222-8333-444455556666"
 TWO = "8d9f5f0e-1111-4222-8333-444455556666"

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from tracker.errors import ConfigurationError
-from tracker.features.carts.domain import CartId, Item
 from tracker.ingest.dead_letters import FILE_NAME, DeadLetters
+from tracker.ingest.items import CartId, Item
 
 KEY = (CartId("7d9f5f0e-1111-4222-8333-444455556666"), "sku")
 

@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 
 from tests.strategies import Write, fold, writes
 from tracker.errors import InvalidInputError
-from tracker.features.carts.domain import (
-    Item,
-    check_external_id,
-    check_name,
-    new_cart_id,
-    parse_cart_id,
-    without_erased,
-)
+from tracker.features.carts.domain import check_external_id, check_name, new_cart_id, parse_cart_id, without_erased
+from tracker.ingest.items import Item
 
 
 def merged(versions: list[Item]) -> Item:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from tests.parts import new_flusher
-from tracker.features.carts.domain import Batch, CartId, Item
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.flusher import Flusher
+from tracker.ingest.items import Batch, CartId, Item
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 

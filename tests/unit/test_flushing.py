@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.parts import new_flusher, new_service
 from tracker.errors import BufferFullError
 from tracker.features.carts import service
-from tracker.features.carts.domain import Batch, CartId, Item
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.flusher import BACKOFF_CAP_S
+from tracker.ingest.items import Batch, CartId, Item
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 

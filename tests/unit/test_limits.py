@@ -3,9 +3,9 @@
 import pytest
 
 from tracker.errors import BufferFullError
-from tracker.features.carts.domain import CartId, Item
 from tracker.features.carts.dto import ItemIn, ProductIn
 from tracker.ingest.aggregator import ENTRY_BYTES, Aggregator
+from tracker.ingest.items import CartId, Item
 from tracker.settings import Settings
 from tracker.web.strict_json import decode
 

@@ -13,11 +13,12 @@ from typing import BinaryIO, Final
 import click
 
 from tracker.errors import InvalidInputError, NotFoundError
-from tracker.features.carts.domain import CartId, parse_cart_id
+from tracker.features.carts.domain import parse_cart_id
 from tracker.features.data_lifecycle import service
 from tracker.features.data_lifecycle.domain import Amount, Whose, parse_age, stamp_at
 from tracker.features.data_lifecycle.export import Export
 from tracker.ingest.dead_letters import DeadLetter, DeadLetters
+from tracker.ingest.items import CartId
 from tracker.ingest.replay import last_stamp
 from tracker.kit.files import SystemFiles
 from tracker.kit.last_stamp import load_stamp

@@ -9,7 +9,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.errors import DatabaseUnavailableError
-from tracker.features.carts.service import BatchWriter, FollowUp
+from tracker.features.carts.batch_writer import BatchWriter, FollowUp
 from tracker.ingest.dead_letters import DeadLetter, DeadLetters
 from tracker.kit.worker_folders import worker_folders
 from tracker.postgres.engine import engine_on

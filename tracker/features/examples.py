@@ -10,20 +10,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from tracker.features.carts.dto import (
-    CartOut,
-    CartRef,
-    CustomerCart,
-    CustomerCartOut,
-    CustomerCartsOut,
-    ItemChange,
-    ItemIn,
-    ItemOut,
-    ProductIn,
-)
+from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
 from tracker.features.catalog.dto import CatalogOut, ProductOut
 from tracker.features.checkout.domain import Status
 from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
+from tracker.features.customer_carts.dto import CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
 from tracker.features.identity.domain import RETURN_ADDRESS_RULE
 from tracker.features.identity.routes import Me
 from tracker.features.warranties.domain import COST_RULE

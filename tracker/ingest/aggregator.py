@@ -13,7 +13,7 @@ from sys import getsizeof
 from typing import Final
 
 from tracker.errors import BufferFullError
-from tracker.features.carts.domain import Batch, CartId, Item, ItemKey, merge_items
+from tracker.ingest.items import Batch, CartId, Item, ItemKey, merge_items
 
 ENTRY_BYTES: Final = 480
 """What an entry takes beside its texts: the item, its key, three stamps, its slot in the map.

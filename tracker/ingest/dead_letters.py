@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tracker.errors import ConfigurationError
-from tracker.features.carts.domain import CartId, Item, ItemKey
+from tracker.ingest.items import CartId, Item, ItemKey
 from tracker.kit.files import SystemFiles
 
 FILE_NAME: Final = "dead-letters.jsonl"

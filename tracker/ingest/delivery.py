@@ -11,8 +11,8 @@ outcome is unknown is simply sent again.
 import logging
 from collections.abc import Awaitable, Callable
 
-from tracker.features.carts.domain import Batch
 from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.items import Batch
 from tracker.postgres.error_classes import OF_POSTGRES, Failure, failure_of, shown
 from tracker.telemetry import tracing
 

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from tracker.features.carts.domain import Batch, ItemKey
+from tracker.ingest.items import Batch, ItemKey
 from tracker.telemetry import tracing
 
 MAX_CAUSES: Final = 128

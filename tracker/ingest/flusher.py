@@ -14,10 +14,10 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-from tracker.features.carts.domain import Batch
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.delivery import Delivery
 from tracker.ingest.flush_traces import Causes
+from tracker.ingest.items import Batch
 from tracker.kit.confirmation import Confirmation, confirmation_within
 from tracker.postgres.error_classes import Failure
 from tracker.telemetry.histogram import Histogram

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from tracker.features.carts.domain import CartId, Item
+from tracker.ingest.items import CartId, Item
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, str, Item]).decode

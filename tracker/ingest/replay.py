@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from tracker.errors import DatabaseUnavailableError
-from tracker.features.carts.domain import Batch
 from tracker.ingest.delivery import Delivery
+from tracker.ingest.items import Batch
 from tracker.ingest.journal.recovery import Replay, newest_payloads
 from tracker.ingest.journal_record import decode_record
 from tracker.kit.files import Files

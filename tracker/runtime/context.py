@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
-from tracker.features.carts.service import BatchWriter, CartReader, CartService, keeps_journal
+from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.service import CartReader, CartService, keeps_journal
 from tracker.features.catalog.service import Catalog
 from tracker.features.checkout.jobs import settle_later
 from tracker.features.checkout.payments import processor_of

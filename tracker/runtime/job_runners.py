@@ -14,7 +14,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tracker.features.carts.service import FollowUp, ReservationsOf
+from tracker.features.carts.batch_writer import FollowUp
+from tracker.features.carts.service import ReservationsOf
 from tracker.features.checkout import jobs as settling
 from tracker.features.checkout.domain import OrderCounts
 from tracker.features.checkout.payments import processor_of
@@ -101,7 +102,8 @@ def _reserving(
     if settings.reservation_url is None:
         return
     from tracker.features.reservations.client import ReservationClient  # noqa: PLC0415  # see above
-    from tracker.features.reservations.service import JOB, Reserver  # noqa: PLC0415
+    from tracker.features.reservations.jobs import Reserver  # noqa: PLC0415
+    from tracker.features.reservations.service import JOB  # noqa: PLC0415
 
     client = ReservationClient(
         settings.reservation_url,

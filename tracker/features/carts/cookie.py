@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from tracker.features.carts.domain import CartId
+from tracker.ingest.items import CartId
 
 MAX_AGE_S: Final = 72 * 60 * 60
 """Seconds a cart is kept by the browser (brief 1: 72 hours)."""

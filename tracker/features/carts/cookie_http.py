@@ -8,7 +8,7 @@ from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.openapi.spec import Parameter as OpenAPIParameter
 
 from tracker.features.carts.cookie import MAX_AGE_S, set_cookie_header
-from tracker.features.carts.domain import CartId
+from tracker.ingest.items import CartId
 from tracker.web.problems import AnyRequest
 from tracker.web.strict_json import JSONOperation
 

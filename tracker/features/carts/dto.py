@@ -18,10 +18,12 @@ from tracker.features.carts.domain import (
     MAX_QUANTITY,
     MAX_VALUE,
     MIN_VALUE,
+    Shown,
     check_external_id,
     check_name,
 )
 from tracker.features.reservations.domain import SHOWN
+from tracker.kit.clock import stamp_time
 from tracker.kit.text_rules import NO_NUL_PATTERN
 
 ExternalId = Annotated[
@@ -153,35 +155,17 @@ class CartOut(Struct):
     items: list[ItemOut]
 
 
-class ItemChange(Struct):
-    """What is to become of an item of a cart. What is absent or null stays as it is stored."""
-
-    name: Name | None = None
-    price: Cents | None = None
-    quantity: Quantity | None = None
-
-    def __post_init__(self) -> None:
-        """Check what the types cannot say."""
-        if self.name is not None:
-            check_name("name", self.name)
-
-
-class CustomerCart(Struct):
-    """A cart of a customer."""
-
-    cart_id: str
-    purchased: bool
-    created_at: Annotated[datetime, Meta(description="Since when it is the customer's.")]
-
-
-class CustomerCartsOut(Struct):
-    """Carts of a customer, those first that they got last."""
-
-    carts: list[CustomerCart]
-    next: Annotated[str | None, Meta(description="What to ask for the rest `after`; null if there is none.")]
-
-
-class CustomerCartOut(CustomerCart):
-    """A cart of a customer and its items, in the order in which they were first added."""
-
-    items: list[ItemOut]
+def shown(items: Shown) -> list[ItemOut]:
+    """Return the items of a cart as clients see them."""
+    return [
+        ItemOut(
+            product_id=external_id,
+            name=item.name,
+            price=item.value,
+            quantity=item.effective_quantity,
+            updated_at=stamp_time(item.updated_stamp),
+            reservation_id=reservation.reservation_id,
+            reservation_status=reservation.status.value,
+        )
+        for external_id, (item, reservation) in items.items()
+    ]

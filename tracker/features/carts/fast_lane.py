@@ -18,8 +18,9 @@ import msgspec
 
 from tracker.errors import RateLimitedError, TrackerError, UnavailableError, UnconfirmedError
 from tracker.features.carts.cookie import cart_id_in_cookie, set_cookie_header
-from tracker.features.carts.domain import CartId, new_cart_id, parse_cart_id
+from tracker.features.carts.domain import new_cart_id, parse_cart_id
 from tracker.features.carts.dto import ItemIn, ProductIn
+from tracker.ingest.items import CartId
 from tracker.kit.confirmation import Confirmation
 from tracker.web.fast_lane.entry import Entry, refused, reply
 from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply

@@ -6,8 +6,8 @@ So a request costs nothing for it where tracing is off, and 0.4 µs where it is 
 from collections.abc import Callable
 from functools import partial
 
-from tracker.features.carts.domain import CartId
 from tracker.features.carts.service import CartService
+from tracker.ingest.items import CartId
 from tracker.kit.confirmation import Confirmation
 from tracker.telemetry import tracing
 from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply

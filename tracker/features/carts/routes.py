@@ -11,10 +11,10 @@ from litestar.params import JSONBody, QueryParameter, SkipValidation
 from tracker.errors import UnconfirmedError
 from tracker.features.carts.cookie import cart_id_of_cookie
 from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
-from tracker.features.carts.domain import CartId, new_cart_id, parse_cart_id
-from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
-from tracker.features.carts.service import CartService, Shown
-from tracker.kit.clock import stamp_time
+from tracker.features.carts.domain import new_cart_id, parse_cart_id
+from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ProductIn, shown
+from tracker.features.carts.service import CartService
+from tracker.ingest.items import CartId
 from tracker.web.problems import BODY_PROBLEMS, AnyRequest, NotStored, Problem, problem_spec, unavailable
 from tracker.web.rate_limit import RateLimits
 from tracker.web.strict_json import StrictJSON
@@ -117,19 +117,3 @@ async def list_items(
     if found is None:
         return CartOut(cart_id=None, items=[])
     return CartOut(cart_id=found, items=shown(await carts.items_of(found)))
-
-
-def shown(items: Shown) -> list[ItemOut]:
-    """Return the items of a cart as clients see them."""
-    return [
-        ItemOut(
-            product_id=external_id,
-            name=item.name,
-            price=item.value,
-            quantity=item.effective_quantity,
-            updated_at=stamp_time(item.updated_stamp),
-            reservation_id=reservation.reservation_id,
-            reservation_status=reservation.status.value,
-        )
-        for external_id, (item, reservation) in items.items()
-    ]

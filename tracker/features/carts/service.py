@@ -5,26 +5,22 @@ Nothing on the accepting side waits for PostgreSQL, unless the acknowledgement l
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.errors import BufferFullError, DatabaseUnavailableError, UnconfirmedError
 from tracker.features.carts import store
-from tracker.features.carts.domain import Batch, CartId, Item, merge_items, redirected, without_erased
-from tracker.features.carts.store import Elsewhere, Written
-from tracker.features.customer_carts import store as customer_store
+from tracker.features.carts.domain import Shown
 from tracker.features.reservations.domain import NONE, PENDING, SHOWN, Reservation
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.flusher import Flusher
+from tracker.ingest.items import CartId, Item, merge_items
 from tracker.ingest.journal.protocol import Journal
 from tracker.ingest.journal_record import encode_record
 from tracker.kit.clock import Stamper
 from tracker.kit.confirmation import Confirmation
-from tracker.postgres.engine import is_pooled
-from tracker.postgres.error_classes import FollowUpError
 from tracker.postgres.request_database import RequestDatabase
 from tracker.settings import Ack
 from tracker.telemetry import tracing
@@ -35,21 +31,8 @@ FULL_TOLD_EVERY_S: Final = 60.0
 logger = logging.getLogger(__name__)
 
 
-class FollowUp(NamedTuple):
-    """Writes what follows from written items, in their transaction."""
-
-    written: Callable[[AsyncConnection, Sequence[Written]], Awaitable[None]]
-    """Called with what has changed."""
-
-    moved: Callable[[AsyncConnection, CartId, CartId, Sequence[Written]], Awaitable[None]]
-    """Called with the cart that all items left, the one they went to, and what has changed there."""
-
-
 Stored = tuple[dict[str, Item], dict[str, Reservation]]
 """The items of a cart, removed ones included, and their reservations, by external id."""
-
-Shown = dict[str, tuple[Item, Reservation]]
-"""The items in a cart by external id, first added first, without the removed ones."""
 
 ReservationsOf = Callable[[AsyncConnection, CartId], Awaitable[dict[str, Reservation]]]
 """Reads the reservations of a cart by external id."""
@@ -208,61 +191,3 @@ class CartService:
 def keeps_journal(ack: Ack) -> bool:
     """Whether an acknowledgement level promises something of the journal."""
     return ack in {Ack.JOURNAL, Ack.FSYNC}
-
-
-class BatchWriter:
-    """Writes batches."""
-
-    def __init__(self, engine: AsyncEngine, follow_up: FollowUp | None = None) -> None:
-        """Write by the connections of `engine`; `follow_up` is told in the transaction what has changed.
-
-        Without it the one statement is a transaction by itself: without BEGIN and COMMIT around it a batch of 100 takes
-        0.3 ms of the event loop instead of 0.45, and one exchange with PostgreSQL instead of three. Behind a pooler
-        it has BEGIN and COMMIT too, as the time-outs come with them.
-        """
-        self._engine = engine
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._follow_up = follow_up
-        self._alone = follow_up is None
-
-    async def write(self, batch: Batch) -> None:
-        """Write `batch`, or raise; what a raise leaves stored is unknown.
-
-        What belongs into other carts comes after it, in a transaction of its own: in one, locks would not be taken
-        in the order of the carts.
-        """
-        while batch:
-            batch = await self._write(batch)
-
-    async def _write(self, batch: Batch) -> Batch:
-        """Write what belongs where it is; return what must go elsewhere."""
-        if self._alone:
-            async with self._autocommit.connect() as connection:
-                if not is_pooled(connection):
-                    return await _late(connection, batch, await store.write_items(connection, batch))
-            self._alone = False
-        async with self._engine.begin() as connection:
-            if self._follow_up is None:
-                return await _late(connection, batch, await store.write_items(connection, batch))
-            written, elsewhere = await store.write_and_return_items(connection, batch)
-            if written:
-                try:
-                    await self._follow_up.written(connection, written)
-                except SQLAlchemyError as error:
-                    raise FollowUpError(str(error)) from error
-            return await _late(connection, batch, elsewhere)
-
-
-async def _late(connection: AsyncConnection, batch: Batch, elsewhere: Elsewhere) -> Batch:
-    """Return what of a batch has come too late for its carts, under those that took their place."""
-    if not elsewhere:
-        return {}
-    late = {key: item for key, item in batch.items() if key[0] in elsewhere}
-    ends = await customer_store.ends(connection, elsewhere)
-    erased = await customer_store.erased(connection, ends, elsewhere.keys() - ends.keys())
-    kept = without_erased(late, erased)
-    if len(kept) < len(late):
-        fields = {"items": len(late) - len(kept)}
-        logger.warning("items are not stored: they are older than the erasing of their carts", extra=fields)
-    held = await customer_store.held(connection, elsewhere, {external_id for _, external_id in kept})
-    return redirected(kept, {**elsewhere, **ends}, held)

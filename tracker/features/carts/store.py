@@ -48,8 +48,8 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import TextualSelect
 
-from tracker.features.carts.domain import DEFAULT_QUANTITY, Batch, CartId, Item
 from tracker.features.carts.tables import carts, horizon, items
+from tracker.ingest.items import DEFAULT_QUANTITY, Batch, CartId, Item
 
 Written = tuple[CartId, str, int]
 """Cart, item and the quantity that is stored."""

@@ -28,7 +28,8 @@ from sqlalchemy import (
     text,
 )
 
-from tracker.features.carts.domain import DEFAULT_QUANTITY, MAX_EXTERNAL_ID_BYTES, MAX_NAME_BYTES
+from tracker.features.carts.domain import MAX_EXTERNAL_ID_BYTES, MAX_NAME_BYTES
+from tracker.ingest.items import DEFAULT_QUANTITY
 from tracker.postgres.metadata import metadata
 
 _NEVER = text("0")

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.features.carts.service import FollowUp
+from tracker.features.carts.batch_writer import FollowUp
 from tracker.features.checkout import store
 from tracker.features.checkout.domain import Order, OrderCounts, Status
 from tracker.features.checkout.payments.protocol import (

@@ -18,8 +18,8 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.errors import ConflictError, KeyReusedError, NotFoundError, UnavailableError
-from tracker.features.carts.domain import CartId
-from tracker.features.carts.service import CartService, FollowUp
+from tracker.features.carts.batch_writer import FollowUp
+from tracker.features.carts.service import CartService
 from tracker.features.catalog.domain import Product
 from tracker.features.catalog.service import active_products
 from tracker.features.checkout import store
@@ -34,6 +34,7 @@ from tracker.features.checkout.payments.protocol import (
     Refused,
 )
 from tracker.features.customer_carts import service as customer_service
+from tracker.ingest.items import CartId
 from tracker.kit.deadlines import Waits
 from tracker.postgres.request_database import RequestDatabase
 from tracker.telemetry import tracing

@@ -13,11 +13,13 @@ from litestar.params import JSONBody, PathParameter, SkipValidation
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.features.carts.cookie import cart_id_of_cookie
 from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
-from tracker.features.carts.domain import MAX_EXTERNAL_ID_BYTES, Cart, CartId, check_external_id, parse_cart_id
-from tracker.features.carts.dto import CartRef, CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
-from tracker.features.carts.routes import shown
+from tracker.features.carts.domain import MAX_EXTERNAL_ID_BYTES, check_external_id, parse_cart_id
+from tracker.features.carts.dto import CartRef, shown
+from tracker.features.customer_carts.domain import Cart
+from tracker.features.customer_carts.dto import CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
 from tracker.features.customer_carts.service import CustomerCarts
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
+from tracker.ingest.items import CartId
 from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.web.query_parameters import (
     boolean_of,

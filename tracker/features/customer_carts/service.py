@@ -10,10 +10,13 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.errors import ConflictError, DatabaseUnavailableError, InvalidInputError, NotFoundError
-from tracker.features.carts import store
-from tracker.features.carts.domain import Cart, CartId, new_cart_id
-from tracker.features.carts.service import CartService, FollowUp, Shown
+from tracker.features.carts import chains, store
+from tracker.features.carts.batch_writer import FollowUp
+from tracker.features.carts.domain import Shown, new_cart_id
+from tracker.features.carts.service import CartService
 from tracker.features.customer_carts import store as customer_store
+from tracker.features.customer_carts.domain import Cart
+from tracker.ingest.items import CartId
 from tracker.postgres.request_database import RequestDatabase
 
 CLAIM_TRIES: Final = 10
@@ -164,7 +167,7 @@ async def successor(connection: AsyncConnection, cart_id: CartId) -> CartId | No
 
 async def end_of_chain(connection: AsyncConnection, cart_id: CartId) -> CartId | None:
     """Return the cart that takes the items of a closed one now, which may have been closed often since."""
-    return (await customer_store.ends(connection, [cart_id])).get(cart_id)
+    return (await chains.ends(connection, [cart_id])).get(cart_id)
 
 
 async def quantities(connection: AsyncConnection, cart_id: CartId) -> dict[str, int]:

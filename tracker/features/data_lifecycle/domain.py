@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from tracker.errors import InvalidInputError
-from tracker.features.carts.domain import CartId
+from tracker.ingest.items import CartId
 from tracker.kit.clock import WORKER_BITS
 
 _AGE: Final = re.compile(r"(?P<count>[1-9][0-9]{0,3})(?P<unit>[hdw])")

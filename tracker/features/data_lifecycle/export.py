@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.features.carts.domain import CartId
 from tracker.features.data_lifecycle import export_store
 from tracker.features.data_lifecycle.domain import Amount, Whose
 from tracker.features.data_lifecycle.export_store import Rows
 from tracker.features.data_lifecycle.service import carts_of
 from tracker.ingest.dead_letters import DeadLetter
+from tracker.ingest.items import CartId
 from tracker.kit.clock import stamp_time
 from tracker.postgres.retries import committed
 

@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.features.carts.domain import CartId
 from tracker.features.carts.tables import carts, items
 from tracker.features.checkout.tables import order_lines, orders
 from tracker.features.data_lifecycle.domain import Whose
 from tracker.features.data_lifecycle.store import among
 from tracker.features.reservations.tables import reservations
+from tracker.ingest.items import CartId
 
 Rows = list[Row[Any]]
 

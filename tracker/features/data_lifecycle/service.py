@@ -16,10 +16,11 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.features.carts.domain import CartId, new_cart_id
+from tracker.features.carts.domain import new_cart_id
 from tracker.features.customer_carts import store as customer_store
 from tracker.features.data_lifecycle import store
 from tracker.features.data_lifecycle.domain import Amount, Whose, stamp_at
+from tracker.ingest.items import CartId
 from tracker.kit.clock import WORKER_BITS
 from tracker.postgres.retries import committed
 

@@ -32,12 +32,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.features.carts.domain import CartId
 from tracker.features.carts.tables import carts, horizon, items
 from tracker.features.checkout.domain import Status
 from tracker.features.checkout.tables import order_lines, orders
 from tracker.features.data_lifecycle.domain import Amount
 from tracker.features.reservations.tables import reservations
+from tracker.ingest.items import CartId
 from tracker.kit.clock import stamp_time
 
 _NEWEST_STAMP: Final = func.max(

@@ -19,18 +19,10 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
-from tracker.features.carts.dto import (
-    WHAT_NAMES_A_PRODUCT,
-    CartOut,
-    CartRef,
-    CustomerCartOut,
-    CustomerCartsOut,
-    ItemChange,
-    ItemIn,
-    ProductIn,
-)
+from tracker.features.carts.dto import WHAT_NAMES_A_PRODUCT, CartOut, CartRef, ItemIn, ProductIn
 from tracker.features.catalog.dto import CatalogOut
 from tracker.features.checkout.dto import CheckoutIn, OrderOut
+from tracker.features.customer_carts.dto import CustomerCartOut, CustomerCartsOut, ItemChange
 from tracker.features.examples import examples, problem_example
 from tracker.features.identity.routes import Me
 from tracker.features.warranties.dto import WarrantyIn, WarrantyOut

@@ -1,0 +1,103 @@
+"""Where the items of a cart that is closed belong: the SQL that walks along chains of carts.
+
+A cart that takes no items any more names the one that does.
+"""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    Column,
+    ColumnElement,
+    Uuid,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.selectable import LateralFromClause
+
+from tracker.features.carts.domain import Held
+from tracker.features.carts.tables import carts, horizon, items
+from tracker.ingest.items import CartId, Item, ItemKey
+
+_ID: Final[Column[str]] = Column("id", Uuid(as_uuid=False))
+
+
+def _chains() -> CTE:
+    """Build the walk along chains of carts: one statement, as an old cookie may have a hundred purchases behind it.
+
+    `LATERAL` and `OFFSET 0` make PostgreSQL look each cart up in the index, as in `store`.
+    """
+    ids = func.unnest(bindparam("ids", type_=ARRAY(_ID.type))).table_valued(_ID, name="ids").render_derived()
+    first = _looked_up(ids.c.id)
+    chains = (
+        select(ids.c.id.label("asked"), *first.c).select_from(ids.join(first, true())).cte("chains", recursive=True)
+    )
+    following = _looked_up(chains.c.next_cart_id)
+    return chains.union_all(select(chains.c.asked, *following.c).select_from(chains.join(following, true())))
+
+
+def _looked_up(cart_id: ColumnElement[Any]) -> LateralFromClause:
+    columns = (carts.c.id, carts.c.next_cart_id, carts.c.closed_stamp, carts.c.erased_stamp)
+    return select(*columns).where(carts.c.id == cart_id).offset(literal_column("0")).lateral()
+
+
+_CHAINS: Final = _chains()
+
+_ENDS: Final = select(_CHAINS.c.asked, _CHAINS.c.id).where(_CHAINS.c.next_cart_id.is_(None))
+
+_ERASED: Final = (
+    select(_CHAINS.c.asked, func.max(_CHAINS.c.erased_stamp))
+    .where(_CHAINS.c.erased_stamp.is_not(None))
+    .group_by(_CHAINS.c.asked)
+)
+
+_HORIZON: Final = select(func.coalesce(func.max(horizon.c.stamp), 0))
+
+_HELD: Final = (
+    select(
+        _CHAINS.c.asked,
+        items.c.external_id,
+        _CHAINS.c.closed_stamp,
+        *(items.c[field] for field in Item.__struct_fields__),
+    )
+    .join_from(_CHAINS, items, items.c.cart_id == _CHAINS.c.id)
+    .where(_CHAINS.c.next_cart_id.is_not(None))
+    .where(items.c.external_id == func.any(bindparam("external_ids", type_=ARRAY(items.c.external_id.type))))
+)
+
+
+async def ends(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, CartId]:
+    """Return, of those carts that are known, which takes their items now: itself, or the last of its chain."""
+    rows = await connection.execute(_ENDS, {"ids": list(cart_ids)})
+    return {row.asked: row.id for row in rows}
+
+
+async def erased(
+    connection: AsyncConnection, known: Collection[CartId], unknown: Collection[CartId]
+) -> dict[CartId, int]:
+    """Return, by cart, up to which stamp its items are erased: as the carts of its chain say, or else the horizon.
+
+    A cart that leads to an erased one counts as erased with it: what came for the first may have gone to the other.
+    """
+    rows = await connection.execute(_ERASED, {"ids": list(known)})
+    found = {row.asked: int(row[1]) for row in rows}
+    if unknown:
+        found |= dict.fromkeys(unknown, (await connection.execute(_HORIZON)).scalar_one())
+    return found
+
+
+async def held(
+    connection: AsyncConnection, cart_ids: Collection[CartId], external_ids: Collection[str]
+) -> dict[ItemKey, list[Held]]:
+    """Return what the closed carts of each chain hold of some items, by the cart that was asked for and the item."""
+    found: dict[ItemKey, list[Held]] = {}
+    values = {"ids": list(cart_ids), "external_ids": list(external_ids)}
+    for asked, external_id, closed_stamp, *fields in await connection.execute(_HELD, values):
+        found.setdefault((asked, external_id), []).append((Item(*fields), closed_stamp or 0))
+    return found

@@ -1,0 +1,43 @@
+"""What customers send and get of their carts, as Structs."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from tracker.features.carts.domain import check_name
+from tracker.features.carts.dto import Cents, ItemOut, Name, Quantity
+
+
+class ItemChange(Struct):
+    """What is to become of an item of a cart. What is absent or null stays as it is stored."""
+
+    name: Name | None = None
+    price: Cents | None = None
+    quantity: Quantity | None = None
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
+        if self.name is not None:
+            check_name("name", self.name)
+
+
+class CustomerCart(Struct):
+    """A cart of a customer."""
+
+    cart_id: str
+    purchased: bool
+    created_at: Annotated[datetime, Meta(description="Since when it is the customer's.")]
+
+
+class CustomerCartsOut(Struct):
+    """Carts of a customer, those first that they got last."""
+
+    carts: list[CustomerCart]
+    next: Annotated[str | None, Meta(description="What to ask for the rest `after`; null if there is none.")]
+
+
+class CustomerCartOut(CustomerCart):
+    """A cart of a customer and its items, in the order in which they were first added."""
+
+    items: list[ItemOut]

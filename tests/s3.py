@@ -23,6 +23,9 @@ _KEYS: Final = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testin
 _VERSIONED: Final = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 
 
+ANSWER_TIMEOUT_S: Final = 60.0
+
+
 @dataclass
 class Bucket:
     """A bucket that keeps every version, so that an object which was written twice shows."""
@@ -31,8 +34,10 @@ class Bucket:
     endpoint: str
 
     def create(self) -> None:
-        httpx.put(f"{self.endpoint}/{self.name}").raise_for_status()
-        httpx.put(f"{self.endpoint}/{self.name}?versioning", content=_VERSIONED).raise_for_status()
+        httpx.put(f"{self.endpoint}/{self.name}", timeout=ANSWER_TIMEOUT_S).raise_for_status()
+        httpx.put(
+            f"{self.endpoint}/{self.name}?versioning", content=_VERSIONED, timeout=ANSWER_TIMEOUT_S
+        ).raise_for_status()
 
     def env(self, prefix: str = "", *, port: int | None = None) -> dict[str, str]:
         """Return the settings that archive into it, by way of another port if one is given."""
@@ -56,7 +61,9 @@ class Bucket:
         found: list[str] = []
         behind: dict[str, str] = {}
         while True:
-            answer = httpx.get(f"{self.endpoint}/{self.name}", params={"versions": "", **behind}).raise_for_status()
+            answer = httpx.get(
+                f"{self.endpoint}/{self.name}", params={"versions": "", **behind}, timeout=ANSWER_TIMEOUT_S
+            ).raise_for_status()
             page = ET.fromstring(answer.text)  # noqa: S314  # of a server of the tests
             found += [key.text or "" for key in page.iterfind("{*}Version/{*}Key")]
             if page.findtext("{*}IsTruncated") != "true":
@@ -98,7 +105,7 @@ class S3:
     def refuse_everybody(self, *, refuse: bool = True) -> None:
         """Take nobody's credentials any more, or everybody's again."""
         allowed = b"0" if refuse else b"inf"
-        httpx.post(f"{self.url}/moto-api/reset-auth", content=allowed).raise_for_status()
+        httpx.post(f"{self.url}/moto-api/reset-auth", content=allowed, timeout=ANSWER_TIMEOUT_S).raise_for_status()
 
 
 @contextlib.contextmanager
@@ -122,6 +129,6 @@ def s3_server() -> Iterator[S3]:
 
 def _answers(s3: S3) -> bool:
     try:
-        return httpx.get(f"{s3.url}/moto-api/").is_success
+        return httpx.get(f"{s3.url}/moto-api/", timeout=ANSWER_TIMEOUT_S).is_success
     except httpx.TransportError:
         return False

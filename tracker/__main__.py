@@ -15,7 +15,8 @@ from typing import NoReturn
 
 def main() -> None:
     """Run the `tracker` command."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     from tracker.kit.loading import loading  # noqa: PLC0415  # after the handler is set
 
     with loading():
@@ -39,10 +40,10 @@ def _end(code: object) -> NoReturn:
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
+def _stop(number: int, _frame: FrameType | None) -> None:
     # Not by an exception, which could come up in a place that swallows it. Nothing is in hand yet, and
     # the kernel ends an embedded PostgreSQL in order when its parent is gone.
-    os._exit(128 + signal.SIGTERM)
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

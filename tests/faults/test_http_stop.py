@@ -130,8 +130,9 @@ def test_a_connection_whose_tls_began_before_the_stop_gets_no_service_after_it(
             time.sleep(0.02)
             began_s = time.monotonic()
             with contextlib.suppress(OSError, AssertionError):  # it is closed
-                client = context.wrap_socket(plain, server_hostname="127.0.0.1")
+                client = context.wrap_socket(plain, server_hostname="127.0.0.1", do_handshake_on_connect=False)
                 server.clients.append(client)
+                client.do_handshake()
                 for turn in itertools.count():
                     client.sendall(post(f"sku-{number}-{turn % 100}", cart_id))
                     if read_answer(client).status == 204:
@@ -139,7 +140,7 @@ def test_a_connection_whose_tls_began_before_the_stop_gets_no_service_after_it(
             served_s.append(time.monotonic() - began_s)
         assert server.process.wait(LONGEST_STOP_S) == 0
     assert set(answered) <= set(database.items(cart_id))
-    assert max(served_s) < 1.5, "half of what uvicorn gives requests in hand"
+    assert max(served_s) < 2.5, "uvicorn gives requests in hand 3 s, and would serve for so long"
 
 
 @pytest.mark.slow

@@ -62,7 +62,8 @@ def test_a_stop_stores_what_was_accepted_and_exits_with_0(
     assert len(database.items(cart_id)) == 50
 
 
-def test_a_stop_in_the_first_moments_is_heeded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_in_the_first_moments_is_heeded(tmp_path: Path, number: signal.Signals) -> None:
     def ignore_it_as_process_1_does() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -74,8 +75,8 @@ def test_a_stop_in_the_first_moments_is_heeded(tmp_path: Path) -> None:
             preexec_fn=ignore_it_as_process_1_does,  # noqa: PLW1509  # pytest runs one thread here
         )
         time.sleep(delay_s)
-        process.terminate()
-        assert process.wait(30) in {0, 128 + signal.SIGTERM}
+        process.send_signal(number)
+        assert process.wait(30) in {0, 128 + number}
 
 
 @pytest.mark.parametrize("written", ["PG_VERSION", "global/pg_control", "base/1/PG_VERSION"])

@@ -287,6 +287,6 @@ def test_a_url_that_is_none_is_refused_at_the_start(url: str) -> None:
 
 
 def test_the_documentation_shows_what_a_reader_gets(tracker: Tracker) -> None:
-    schema = httpx.get(f"{tracker.url}/docs/openapi.json").json()
+    schema = httpx.get(f"{tracker.url}/docs/openapi.json", timeout=30).json()
     shown = schema["components"]["schemas"]["ItemOut"]["properties"]
     assert {"reservation_id", "reservation_status"} <= shown.keys()

@@ -224,7 +224,7 @@ def test_one_request_in_a_hundred_is_traced_unless_its_caller_says(
 
 def test_off_nothing_of_opentelemetry_is_loaded(database: Database, tmp_path: Path) -> None:
     with serve(database, tmp_path, env={"PYTHONPROFILEIMPORTTIME": "1"}, from_nothing=True) as server:
-        client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}")
+        client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30)
         with client:
             assert client.post("/item", json={"external_id": "a"}, headers=TRACED).status_code == 204
             assert client.get("/items", headers=TRACED).status_code == 200

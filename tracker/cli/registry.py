@@ -8,6 +8,7 @@ a container asks twice a minute, takes a twelfth of the CPU time that it would t
 
 import importlib
 import os
+import signal
 import sys
 from typing import Final
 
@@ -32,6 +33,9 @@ COMMANDS: Final = {
     "worker": "tracker.cli.worker:worker",
 }
 """Where each command is: a module, and its name there."""
+
+SERVICES: Final = {"serve", "serve-worker", "worker"}
+"""They run until they are told to stop, and take over the signals themselves once they have something in hand."""
 
 
 class _Commands(click.Group):
@@ -66,6 +70,8 @@ def main(context: click.Context) -> None:
     Settings come from the environment: DATABASE_URL names the PostgreSQL to use (without it, an
     embedded one runs in the data folder), TRACKER_DATA_DIR the data folder. The README lists all.
     """
+    if context.invoked_subcommand not in SERVICES:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a command has begun is to be tidied up
     log = load_settings({name: text for name, text in os.environ.items() if name.startswith("TRACKER_LOG_")})
     if context.invoked_subcommand != "health":  # the one that logs nothing
         with loading():

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.errors import ConfigurationError, StaleSchemaError
@@ -43,8 +43,7 @@ def upgrade_schema(url: str) -> None:
     if found == known[-1]:
         return
     if found is not None and found not in known:
-        msg = f"the database's schema is at {found}, which is newer than this version of Tracker; install that version"
-        raise StaleSchemaError(msg)
+        raise StaleSchemaError(_newer(found))
     from alembic import command  # noqa: PLC0415  # see above
     from alembic.config import Config  # noqa: PLC0415
 
@@ -68,12 +67,18 @@ def check_schema(url: str) -> None:
     if found.encoding != "UTF8":
         msg = f"the database {display_of(url)} has the encoding {found.encoding}; Tracker needs one with UTF8"
         raise ConfigurationError(msg)
+    if found.revision is not None and found.revision not in known_revisions():
+        raise StaleSchemaError(_newer(found.revision))
     if found.revision != newest:
         msg = (
             f"the database's schema is at {found.revision or 'nothing'}, this version of Tracker needs {newest}; "
             "run: tracker migrate"
         )
         raise StaleSchemaError(msg)
+
+
+def _newer(revision: str) -> str:
+    return f"the database's schema is at {revision}, which this version of Tracker does not know; install a newer one"
 
 
 def known_revisions() -> list[str]:
@@ -91,7 +96,8 @@ def _read(url: str) -> _Found:
     try:
         return asyncio.run(_connect_and_read(url))
     except (OSError, SQLAlchemyError, ValueError) as error:  # ValueError: of a URL, by asyncpg
-        msg = f"cannot reach PostgreSQL at {display_of(url)}: {first_line(error)}"
+        verb = "use" if isinstance(error, ProgrammingError) else "reach"
+        msg = f"cannot {verb} PostgreSQL at {display_of(url)}: {first_line(error)}"
         raise ConfigurationError(msg) from error
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ItemOut, ProductIn
+from tracker.features.carts.dto import WHAT_NAMES_A_PRODUCT, CartOut, CartRef, ItemIn, ItemOut, ProductIn
 from tracker.features.catalog.dto import CatalogOut, ProductOut
 from tracker.features.checkout.domain import Status
 from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
@@ -19,7 +19,9 @@ from tracker.features.identity.domain import RETURN_ADDRESS_RULE
 from tracker.features.identity.routes import Me
 from tracker.features.warranties.domain import COST_RULE
 from tracker.features.warranties.dto import WarrantyIn, WarrantyOut
-from tracker.web.problems import MAX_BODY_BYTES, Health, problem
+from tracker.web.health_routes import Health
+from tracker.web.openapi.document import Models
+from tracker.web.problems import MAX_BODY_BYTES, problem
 
 _AT: Final = datetime(2026, 11, 20, 17, 56, 45, 423814, tzinfo=UTC)
 CART_ID: Final = "0b6f8f5e-2c57-4dd0-9b3b-0f2f6c1f3c55"
@@ -132,3 +134,27 @@ def problem_example(operation_id: str, status: int) -> dict[str, Any]:
         found = problem(status, _PROBLEMS_OF.get((operation_id, status), _PROBLEMS[status]))
     example: dict[str, Any] = msgspec.to_builtins(found)
     return example
+
+
+MODELS: Final = Models(
+    structs=(
+        ItemIn,
+        ProductIn,
+        CartOut,
+        CartRef,
+        ItemChange,
+        CustomerCartsOut,
+        CustomerCartOut,
+        CatalogOut,
+        CheckoutIn,
+        OrderOut,
+        Me,
+        WarrantyIn,
+        WarrantyOut,
+        Health,
+    ),
+    beside={"ProductIn": WHAT_NAMES_A_PRODUCT},
+    examples=examples,
+    problem_example=problem_example,
+)
+"""What the API's document says of all features."""

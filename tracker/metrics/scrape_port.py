@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler
 
@@ -16,11 +15,9 @@ from tracker.errors import ConfigurationError
 from tracker.kit.deadlines import Waits
 from tracker.metrics.database_values import WAIT_S, StoredNumbers
 from tracker.metrics.exposition import Collected
-from tracker.metrics.service import Metrics
+from tracker.metrics.service import Metrics, Source
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
-from tracker.runtime.job_runners import Jobs
-from tracker.runtime.metric_sources import jobs_of
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -52,8 +49,8 @@ class _OfLoop:
 
 
 @contextlib.asynccontextmanager
-async def metrics_on(jobs: Jobs, *, url: str, host: str, port: int) -> AsyncIterator[None]:
-    """Show on a port what the jobs count, and what the database at `url` says.
+async def metrics_on(source: Source, *, url: str, host: str, port: int) -> AsyncIterator[None]:
+    """Show on a port what `source` counts, and what the database at `url` says.
 
     Raises ConfigurationError if the port cannot be had.
     """
@@ -62,7 +59,7 @@ async def metrics_on(jobs: Jobs, *, url: str, host: str, port: int) -> AsyncIter
 
     engine = create_engine(url)
     metrics = Metrics()
-    metrics.watch(partial(jobs_of, jobs), stored=StoredNumbers(RequestDatabase(engine, Waits())))
+    metrics.watch(source, stored=StoredNumbers(RequestDatabase(engine, Waits())))
     registry = CollectorRegistry()
     registry.register(_OfLoop(metrics))
     try:

@@ -18,6 +18,7 @@ from tracker.features.catalog import routes as catalog_routes
 from tracker.features.checkout import routes as checkout_routes
 from tracker.features.checkout.service import Checkout
 from tracker.features.customer_carts import routes as customer_routes
+from tracker.features.examples import MODELS
 from tracker.features.identity import routes as identity_routes
 from tracker.features.warranties import routes as warranties_routes
 from tracker.kit.clock import Clock, SystemClock
@@ -32,11 +33,12 @@ from tracker.runtime.job_runners import Jobs, running_jobs
 from tracker.runtime.metric_sources import jobs_of, process_of, requests_of
 from tracker.settings import Settings, Switch
 from tracker.telemetry.request_counts import Traffic
+from tracker.web.health_routes import live, ready
 from tracker.web.middleware.browser_policy import Guard, Guarded
 from tracker.web.middleware.request_log import Edge
 from tracker.web.openapi.document import openapi_config
 from tracker.web.options_method import answer_options
-from tracker.web.problems import EXCEPTION_HANDLERS, MAX_BODY_BYTES, live, ready
+from tracker.web.problems import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from tracker.web.rate_limit import RateLimits
 
 
@@ -128,7 +130,7 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         request_max_body_size=MAX_BODY_BYTES,
-        openapi_config=openapi_config(metadata.version("tracker")),
+        openapi_config=openapi_config(metadata.version("tracker"), MODELS),
         on_app_init=[answer_options],
         logging_config=None,
         state=State({"guard": guard, "limits": limits}),

@@ -24,6 +24,7 @@ from tracker.features.reservations.domain import ReservationCounts
 from tracker.features.warranties import jobs as archiving
 from tracker.features.warranties.archive import open_archive
 from tracker.features.warranties.jobs import ArchiveCounts
+from tracker.features.warranties.queue import JOB as ARCHIVE_JOB
 from tracker.jobs.runner import JobRunner
 from tracker.kit.deadlines import let_go
 from tracker.postgres.engine import create_engine, dispose
@@ -93,7 +94,7 @@ def _archiving(settings: Settings, url: str, engine: AsyncEngine, jobs: Jobs) ->
     archiver = archiving.Archiver(engine, open_archive(settings))
     jobs.archive = archiver.counts
     jobs.archives_slowly = lambda: archiver.is_waiting_for_archive
-    return JobRunner(url, archiving.JOB, archiver.archive, concurrency=archiving.CONCURRENCY)
+    return JobRunner(url, ARCHIVE_JOB, archiver.archive, concurrency=archiving.CONCURRENCY)
 
 
 def _reserving(

@@ -1,16 +1,12 @@
-"""Errors as problem+json (RFC 9457), and the health of the process."""
+"""Errors as problem+json (RFC 9457)."""
 
 import http
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from litestar import Request, Response, get
-from litestar.di import NamedDependency
+from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import SkipValidation
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
 
 from tracker.errors import (
@@ -43,8 +39,6 @@ _DETAILS: Final = {
 UNEXPECTED: Final = "unexpected error"
 """Under which an error that nobody has thought of stands in the state of its request's scope, for the log."""
 
-logger = logging.getLogger(__name__)
-
 
 class Problem(Struct, omit_defaults=True):
     """What went wrong."""
@@ -54,12 +48,6 @@ class Problem(Struct, omit_defaults=True):
     detail: str
     field: str | UnsetType = UNSET
     rule: str | UnsetType = UNSET
-
-
-class Health(Struct):
-    """How the process is."""
-
-    status: str
 
 
 AnyRequest = Request[Any, Any, Any]
@@ -100,52 +88,6 @@ def _unauthenticated(_: AnyRequest, error: UnauthenticatedError) -> Response[Pro
     """Answer 401, and how to authenticate (RFC 6750, section 3)."""
     challenge = f'Bearer error="{error.code}", error_description="{error}"' if error.code else "Bearer"
     return _answer(401, str(error), headers={"WWW-Authenticate": challenge})
-
-
-class NotStored:
-    """Middleware that keeps every answer of a route, its errors as well, out of all caches."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on a request, and its answer with one more header."""
-
-        async def send_not_stored(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
-            await send(message)
-
-        await self._app(scope, receive, send_not_stored)
-
-
-class CutOff:
-    """Middleware of a route that streams: ends the connection where an answer cannot be completed.
-
-    The client sees that its end is missing. Raised further, the error would come out of three layers with a trace each.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on a request; once its answer has begun, an UnavailableError ends it."""
-        begun = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-        except Exception as error:
-            cause = error.__cause__ or error  # Litestar's own error stands before what a stream raises
-            while isinstance(cause, BaseExceptionGroup):
-                cause = cause.exceptions[0]
-            if not begun or not isinstance(cause, UnavailableError):
-                raise
-            logger.warning("an answer was cut off", extra={"reason": str(cause)})
 
 
 def _answer_of(status: int) -> Callable[[AnyRequest, TrackerError], Response[Problem]]:
@@ -206,23 +148,3 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any]
     HTTPException: _http_exception,
     Exception: _unexpected,
 }
-
-
-@get("/health/live", summary="Ask whether the process lives", tags=["health"])
-async def live() -> Health:
-    """Answer 200 as long as the process answers at all."""
-    return Health("live")
-
-
-@get(
-    "/health/ready",
-    summary="Ask whether items are accepted",
-    tags=["health"],
-    responses={503: problem_spec("No items are accepted now")},
-)
-async def ready(accepts_items: NamedDependency[SkipValidation[Callable[[], bool]]]) -> Health:
-    """Answer 200 while the next item would be accepted, else 503."""
-    if not accepts_items():
-        msg = "no items are accepted now: buffer, journal or disk are full, or a task has ended; the log says more"
-        raise UnavailableError(msg)
-    return Health("ready")

@@ -15,7 +15,8 @@ from tracker.features.carts.domain import new_cart_id, parse_cart_id
 from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ProductIn, shown
 from tracker.features.carts.service import CartService
 from tracker.ingest.items import CartId
-from tracker.web.problems import BODY_PROBLEMS, AnyRequest, NotStored, Problem, problem_spec, unavailable
+from tracker.web.middleware.responses import NotStored
+from tracker.web.problems import BODY_PROBLEMS, AnyRequest, Problem, problem_spec, unavailable
 from tracker.web.rate_limit import RateLimits
 from tracker.web.strict_json import StrictJSON
 

@@ -10,7 +10,8 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from tracker.features.identity.domain import Customer
-from tracker.web.problems import NotStored, problem_spec
+from tracker.web.middleware.responses import NotStored
+from tracker.web.problems import problem_spec
 
 CurrentCustomer = NamedDependency[SkipValidation[Customer]]
 """Who sent the request; `identity.routes.customer_of_request` finds that out."""

@@ -16,7 +16,8 @@ from tracker.features.identity.cookie import Cookie
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.features.identity.domain import MAX_RETURN_ADDRESS_CHARS, RETURN_ADDRESS_PATTERN, Caller, Customer
 from tracker.features.identity.service import Callback, Identity
-from tracker.web.problems import AnyRequest, NotStored, problem_spec
+from tracker.web.middleware.responses import NotStored
+from tracker.web.problems import AnyRequest, problem_spec
 from tracker.web.query_parameters import text_parameter
 
 _LOGIN_ERRORS: Final = {

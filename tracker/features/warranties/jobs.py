@@ -5,32 +5,26 @@ It carries ids alone; what is archived stands in the warranties, which never cha
 
 import logging
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.features.warranties import store
 from tracker.features.warranties.archive import Archive, ArchiveUnavailableError, Failures, Object
 from tracker.features.warranties.domain import Warranty, WarrantyId, parse_warranty_id
 from tracker.features.warranties.dto import archived
+from tracker.features.warranties.queue import archive_later
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
-from tracker.jobs.queue import enqueue
 from tracker.postgres.error_classes import shown
 from tracker.telemetry import tracing
 
-JOB: Final = "archive"
-"""Name of the handler."""
-
 CONCURRENCY: Final = 4
 """Jobs in hand per process; their uploads share the calls of the archive."""
-
-MAX_IDS: Final = 100
-"""Of a job: a group of warranties is a few jobs instead of hundreds."""
 
 PAGE: Final = 1000
 """Warranties that are looked at in one go."""
@@ -39,25 +33,6 @@ AGAIN_S: Final = 10.0
 """Wait, on average, between two tries; while the archive is down the breaker holds back all but one."""
 
 logger = logging.getLogger(__name__)
-
-
-async def archive_later(
-    connection: AsyncConnection,
-    ids: Sequence[WarrantyId],
-    *,
-    delay_s: float = 0,
-    traces: Mapping[WarrantyId, dict[str, str]] | None = None,
-) -> None:
-    """Have warranties archived by jobs, due in `delay_s` seconds, which are written in the caller's transaction.
-
-    Those with `traces` of their own, which are few, have jobs of their own.
-    """
-    traces = traces or {}
-    traced = [one for one in ids if one in traces]
-    others = [one for one in ids if one not in traces]
-    shared = [",".join(others[start : start + MAX_IDS]).encode() for start in range(0, len(others), MAX_IDS)]
-    headers = [*(traces[one] for one in traced), *[tracing.headers()] * len(shared)]
-    await enqueue(connection, JOB, [*(one.encode() for one in traced), *shared], delay_s=delay_s, headers=headers)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from tracker.features.warranties.dto import WarrantyIn, WarrantyOut, sale_of, sh
 from tracker.features.warranties.service import Warranties
 from tracker.kit.text_rules import NO_NUL_PATTERN, check_text
 from tracker.web.idempotency_key import IdempotencyKey, check_key, describe_key
-from tracker.web.problems import BODY_PROBLEMS, AnyRequest, CutOff, problem_spec
+from tracker.web.middleware.responses import CutOff
+from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.web.query_parameters import check_parameters, limit_of, limit_parameter, text_parameter
 from tracker.web.strict_json import JSONOperation, StrictJSON
 

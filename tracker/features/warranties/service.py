@@ -23,7 +23,7 @@ from tracker.features.warranties.domain import (
     parse_warranty_id,
 )
 from tracker.features.warranties.group_commit import Groups
-from tracker.features.warranties.jobs import archive_later
+from tracker.features.warranties.queue import archive_later
 from tracker.features.warranties.rates import Rates
 from tracker.kit.clock import Stamper, stamp_time, stamp_us
 from tracker.kit.deadlines import Waits

@@ -6,9 +6,9 @@ connection answers before Litestar is asked (`tracker.web.server.connection`), t
 and an example of everything are added to every operation here, so that no route needs to repeat them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from litestar import Request
@@ -18,34 +18,27 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
+from msgspec import Struct
 
-from tracker.features.carts.dto import WHAT_NAMES_A_PRODUCT, CartOut, CartRef, ItemIn, ProductIn
-from tracker.features.catalog.dto import CatalogOut
-from tracker.features.checkout.dto import CheckoutIn, OrderOut
-from tracker.features.customer_carts.dto import CustomerCartOut, CustomerCartsOut, ItemChange
-from tracker.features.examples import examples, problem_example
-from tracker.features.identity.routes import Me
-from tracker.features.warranties.dto import WarrantyIn, WarrantyOut
 from tracker.web.openapi.swagger_ui import SwaggerUI, docs_router
-from tracker.web.problems import PROBLEM_MEDIA_TYPE, Health, Problem
+from tracker.web.problems import PROBLEM_MEDIA_TYPE, Problem
 
-MODELS: Final = (
-    ItemIn,
-    ProductIn,
-    CartOut,
-    CartRef,
-    ItemChange,
-    CustomerCartsOut,
-    CustomerCartOut,
-    CatalogOut,
-    CheckoutIn,
-    OrderOut,
-    Me,
-    WarrantyIn,
-    WarrantyOut,
-    Health,
-    Problem,
-)
+
+class Models(NamedTuple):
+    """What the features' Structs say in the document."""
+
+    structs: Sequence[type[Struct]]
+    """Those whose schemas msgspec makes."""
+
+    beside: Mapping[str, dict[str, Any]]
+    """Parts of a schema, by the name of its Struct, that the Struct's types cannot say."""
+
+    examples: Callable[[], dict[str, Any]]
+    """Gives the example of each, by its name."""
+
+    problem_example: Callable[[str, int], dict[str, Any]]
+    """Gives the problem that an operation answers with a status."""
+
 
 DESCRIPTION: Final = """\
 Tracks what shoppers put into their carts: answers at once, stores in PostgreSQL milliseconds later.
@@ -126,7 +119,7 @@ _EVENT: Final = {
 }
 
 
-def openapi_config(version: str) -> OpenAPIConfig:
+def openapi_config(version: str, models: Models) -> OpenAPIConfig:
     """Return what Litestar is to describe and serve."""
     return OpenAPIConfig(
         title="Tracker",
@@ -134,7 +127,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description=DESCRIPTION,
         path="/docs",
         openapi_router=docs_router(),
-        render_plugins=[SwaggerUI(), Document()],
+        render_plugins=[SwaggerUI(), Document(models)],
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
         tags=TAGS,
@@ -166,23 +159,26 @@ def _operation_id(handler: HTTPRouteHandler, _: Method, path: list[str | PathPar
 class Document(JsonRenderPlugin):
     """Serves the document as JSON."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Models) -> None:
         super().__init__(path="/openapi.json")
+        self._models = models
         self._document = b""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Return the document, which is made at the first request for it."""
         if not self._document:
-            _complete(openapi_schema)
+            _complete(openapi_schema, self._models)
             self._document = super().render(request, openapi_schema)
         return self._document
 
 
-def _complete(document: dict[str, Any]) -> None:
-    _, schemas = msgspec.json.schema_components(MODELS, ref_template="#/components/schemas/{name}")
-    schemas["ProductIn"] |= WHAT_NAMES_A_PRODUCT
+def _complete(document: dict[str, Any], models: Models) -> None:
+    structs = [*models.structs, Problem]
+    _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
+    for name, more in models.beside.items():
+        schemas[name] |= more
     document["components"]["schemas"].update(schemas)
-    shown = examples()
+    shown = models.examples()
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
         name = operation["operationId"]
         operation.setdefault("parameters", []).extend([_PARAMETERS[name]] if name in _PARAMETERS else [])
@@ -200,7 +196,7 @@ def _complete(document: dict[str, Any]) -> None:
                     "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
                 }
         for status, answer in operation["responses"].items():
-            _complete_answer(name, int(status), answer, schemas, shown)
+            _complete_answer(name, int(status), answer, schemas, shown, models.problem_example)
         operation["responses"] = dict(sorted(operation["responses"].items()))
     document["paths"]["/health/ready"]["get"]["responses"]["200"]["content"]["application/json"]["example"] = {
         "status": "ready"
@@ -208,7 +204,12 @@ def _complete(document: dict[str, Any]) -> None:
 
 
 def _complete_answer(
-    operation_id: str, status: int, answer: dict[str, Any], schemas: dict[str, Any], shown: dict[str, Any]
+    operation_id: str,
+    status: int,
+    answer: dict[str, Any],
+    schemas: dict[str, Any],
+    shown: dict[str, Any],
+    problem_example: Callable[[str, int], dict[str, Any]],
 ) -> None:
     headers = {name.title(): header for name, header in answer.get("headers", {}).items()}
     for header in headers.values():

@@ -70,7 +70,7 @@ def main(context: click.Context) -> None:
     Settings come from the environment: DATABASE_URL names the PostgreSQL to use (without it, an
     embedded one runs in the data folder), TRACKER_DATA_DIR the data folder. The README lists all.
     """
-    if context.invoked_subcommand not in SERVICES:
+    if context.invoked_subcommand not in SERVICES and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a command has begun is to be tidied up
     log = load_settings({name: text for name, text in os.environ.items() if name.startswith("TRACKER_LOG_")})
     if context.invoked_subcommand != "health":  # the one that logs nothing

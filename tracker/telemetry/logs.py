@@ -5,11 +5,11 @@ Everybody speaks to Python's own `logging`, as uvicorn, pgqueuer and asyncio do 
 can be searched for and counted, and a test needs nothing set up to hear one.
 
 There is no line for each request: a tracking request is answered in 18 µs, and a line costs more than that. What
-has gone wrong on the way says so with the id of its request (`edge`, `request_id`).
+has gone wrong on the way says so with the id of its request (`request_log`, `request_id`).
 
 No line may hold a cart's id, which is the key to the cart, or anything of a body. The errors of others may quote
 both: `_without_values` takes out what can be told from the rest by its form. Who logs an error of PostgreSQL's
-sees to the others (`db.failures.shown`).
+sees to the others (`postgres.error_classes.shown`).
 """
 
 import logging

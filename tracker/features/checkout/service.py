@@ -2,7 +2,7 @@
 
 The processor is called outside of any transaction: it may take its time, and a lock on the cart would keep every
 flush waiting. So a process may end between any two steps. What it leaves is an order that is `paying` and, written
-with it, a job that settles it later (`settling`). Whoever settles an order first decides; the others find it settled.
+with it, a job that settles it later (`jobs`). Whoever settles an order first decides; the others find it settled.
 """
 
 import asyncio

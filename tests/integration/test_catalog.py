@@ -20,7 +20,7 @@ from tracker.features.catalog import store
 from tracker.features.catalog.domain import MAX_SEARCH_BYTES, words_of
 from tracker.features.catalog.service import Catalog, active_products
 from tracker.kit.deadlines import Waits
-from tracker.postgres import request_database as requests
+from tracker.postgres import request_database
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
 
@@ -188,7 +188,7 @@ def test_100_skus_may_be_asked_for(shop: httpx.Client) -> None:
 def test_a_catalog_that_postgresql_does_not_show_in_time_is_unavailable(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(request_database, "REQUEST_TIMEOUT_S", 0.3)
 
     async def page() -> None:
         engine = create_engine(database.url)

@@ -23,7 +23,7 @@ from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import read_items
 from tracker.ingest.items import Item
 from tracker.kit.clock import Stamper, SystemClock
-from tracker.postgres import connection as connections
+from tracker.postgres import connection
 from tracker.postgres.connection import LOCK_TIMEOUT_S, Connection, Connector, PooledConnection
 from tracker.postgres.engine import create_engine
 
@@ -158,7 +158,7 @@ def test_the_time_outs_hold_in_each_transaction_and_reach_nobody_else(pgbouncer:
 def test_postgresql_itself_ends_a_statement_that_takes_too_long(
     pgbouncer: PgBouncer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "STATEMENT_TIMEOUT_S", 1)
+    monkeypatch.setattr(connection, "STATEMENT_TIMEOUT_S", 1)
     with pytest.raises(asyncpg.QueryCanceledError, match="due to statement timeout"):
         connected(pgbouncer.url_of(database), lambda connection: connection.fetch("SELECT pg_sleep(60)"))
 

@@ -26,7 +26,7 @@ from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, Item
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
-from tracker.postgres import retries as tries
+from tracker.postgres import retries
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
 
@@ -312,7 +312,7 @@ def test_flushes_that_go_by_the_older_horizon_are_waited_for(database: Database)
 def test_a_prune_that_cannot_move_the_horizon_gives_up_and_removes_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tries, "TRIES", 2)
+    monkeypatch.setattr(retries, "TRIES", 2)
     stored_cart(database, 91, "a")
     before = everything(database)
     with transaction(database.url, "SELECT * FROM horizon"):

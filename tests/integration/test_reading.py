@@ -15,7 +15,7 @@ from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.service import CartService
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, Item
-from tracker.postgres import request_database as requests
+from tracker.postgres import request_database
 from tracker.postgres.engine import create_engine
 
 Scenario = Callable[[Aggregator, CartService, AsyncEngine], Awaitable[None]]
@@ -78,7 +78,7 @@ def test_an_item_that_is_stored_while_its_cart_is_read_is_shown(
 def test_a_cart_that_postgresql_does_not_show_in_time_is_unavailable(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(request_database, "REQUEST_TIMEOUT_S", 0.3)
 
     async def scenario(_: Aggregator, carts: CartService, __: AsyncEngine) -> None:
         async with asyncio.timeout(15):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tracker.features.warranties import group_commit as groups
+from tracker.features.warranties import group_commit
 from tracker.features.warranties.group_commit import Groups
 
 
@@ -22,7 +22,7 @@ class Log:
 
 
 def test_who_comes_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "GATHER_S", 3600)
+    monkeypatch.setattr(group_commit, "GATHER_S", 3600)
     log = Log()
 
     async def main() -> None:
@@ -36,7 +36,7 @@ def test_who_comes_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_after_a_group_those_who_were_answered_may_join_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "GATHER_S", 0.2)
+    monkeypatch.setattr(group_commit, "GATHER_S", 0.2)
     log = Log()
 
     async def main() -> None:
@@ -55,7 +55,7 @@ def test_after_a_group_those_who_were_answered_may_join_the_next(monkeypatch: py
 
 
 def test_who_comes_alone_after_a_group_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "GATHER_S", 0.01)
+    monkeypatch.setattr(group_commit, "GATHER_S", 0.01)
     log = Log()
 
     async def main() -> None:
@@ -63,7 +63,7 @@ def test_who_comes_alone_after_a_group_waits_once(monkeypatch: pytest.MonkeyPatc
         async with asyncio.timeout(60):
             await asyncio.gather(*(together.fulfill(client, 1) for client in range(4)))
             await together.fulfill(4, 1)
-            monkeypatch.setattr(groups, "GATHER_S", 3600)
+            monkeypatch.setattr(group_commit, "GATHER_S", 3600)
             await together.fulfill(5, 1)
 
     asyncio.run(main())

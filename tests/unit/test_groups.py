@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from tracker.errors import BufferFullError, ConflictError
-from tracker.features.warranties import group_commit as groups
+from tracker.features.warranties import group_commit
 from tracker.features.warranties.group_commit import Groups
 
 BAD_DATA = DBAPIError("", None, asyncpg.StringDataRightTruncationError("no"))
@@ -84,8 +84,8 @@ def test_everybody_in_a_group_hears_that_the_database_is_away() -> None:
 
 
 def test_a_group_has_a_bound_and_so_has_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "MAX_GROUP", 2)
-    monkeypatch.setattr(groups, "MAX_WAITING_BYTES", 50)
+    monkeypatch.setattr(group_commit, "MAX_GROUP", 2)
+    monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 50)
 
     async def run() -> None:
         log = Log()
@@ -118,7 +118,7 @@ def test_who_gives_up_waiting_leaves_the_others_alone() -> None:
 
 
 def test_who_gives_up_before_the_group_begins_is_left_out_and_its_room_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "MAX_WAITING_BYTES", 30)
+    monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 30)
 
     async def run() -> None:
         log = Log()

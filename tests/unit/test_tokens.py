@@ -15,7 +15,7 @@ from joserfc.jwk import Key, RSAKey
 
 from tests.oidc import ALGORITHMS, AUDIENCE, Provider, new_keys, oct_key, rsa_key, sign
 from tracker.errors import TrackerError, UnauthenticatedError
-from tracker.features.identity import provider_keys as keys
+from tracker.features.identity import provider_keys
 from tracker.features.identity.client import ProviderUnavailableError
 from tracker.features.identity.provider_keys import Kept, Keys, parse_keys
 from tracker.features.identity.tokens import LEEWAY_S, MAX_TOKEN_CHARS, TokenVerifier
@@ -387,7 +387,7 @@ def test_closing_ends_a_fetch() -> None:
 
 
 def test_new_keys_are_found_and_withdrawn_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(provider_keys, "INTERVAL_S", 0.0)
     provider = Provider("https://id.example")
 
     async def fetch() -> bytes:

@@ -16,14 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.features.carts.batch_writer import FollowUp
 from tracker.features.carts.service import ReservationsOf
-from tracker.features.checkout import jobs as settling
 from tracker.features.checkout.domain import OrderCounts
+from tracker.features.checkout.jobs import JOB as SETTLE_JOB
+from tracker.features.checkout.jobs import Settler
 from tracker.features.checkout.payments import processor_of
 from tracker.features.reservations import store as reservations_store
 from tracker.features.reservations.domain import ReservationCounts
-from tracker.features.warranties import jobs as archiving
 from tracker.features.warranties.archive import open_archive
-from tracker.features.warranties.jobs import ArchiveCounts
+from tracker.features.warranties.jobs import CONCURRENCY as ARCHIVE_CONCURRENCY
+from tracker.features.warranties.jobs import ArchiveCounts, Archiver
 from tracker.features.warranties.queue import JOB as ARCHIVE_JOB
 from tracker.jobs.runner import JobRunner
 from tracker.kit.deadlines import let_go
@@ -91,10 +92,10 @@ async def running_jobs(settings: Settings, *, url: str) -> AsyncIterator[Jobs]:
 
 
 def _archiving(settings: Settings, url: str, engine: AsyncEngine, jobs: Jobs) -> JobRunner:
-    archiver = archiving.Archiver(engine, open_archive(settings))
+    archiver = Archiver(engine, open_archive(settings))
     jobs.archive = archiver.counts
     jobs.archives_slowly = lambda: archiver.is_waiting_for_archive
-    return JobRunner(url, ARCHIVE_JOB, archiver.archive, concurrency=archiving.CONCURRENCY)
+    return JobRunner(url, ARCHIVE_JOB, archiver.archive, concurrency=ARCHIVE_CONCURRENCY)
 
 
 def _reserving(
@@ -125,9 +126,9 @@ def _settling(
     if processor is None:
         return
     stack.push_async_callback(lambda: let_go(processor.close()))
-    settler = settling.Settler(engine, processor, follow_up_of(settings))
+    settler = Settler(engine, processor, follow_up_of(settings))
     jobs.orders = settler.counts
-    yield JobRunner(url, settling.JOB, settler.settle, concurrency=SETTLING_CONCURRENCY)
+    yield JobRunner(url, SETTLE_JOB, settler.settle, concurrency=SETTLING_CONCURRENCY)
 
 
 async def run_jobs_until_told(

@@ -230,7 +230,8 @@ def _execute(url: str, statement: str) -> None:
     asyncio.run(run())
 
 
-def _url_of(server_url: str, database: str) -> str:
+def url_of(server_url: str, database: str) -> str:
+    """Return the URL of a database of the server at `server_url`."""
     return re.sub(r"^([a-z+]+://[^/?]*)/?[^?]*", rf"\1/{database}", server_url)
 
 
@@ -239,7 +240,7 @@ def template(server_url: str) -> Iterator[str]:
     """Return the name of a migrated database to copy, instead of a migration a test."""
     name = f"tracker_template_{secrets.token_hex(4)}"
     _execute(server_url, f"CREATE DATABASE {name}")
-    upgrade_schema(_url_of(server_url, name))
+    upgrade_schema(url_of(server_url, name))
     yield name
     _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -249,7 +250,7 @@ def empty_database(server_url: str) -> Iterator[str]:
     """Return the URL of a fresh database with nothing in it."""
     name = f"tracker_test_{secrets.token_hex(4)}"
     _execute(server_url, f"CREATE DATABASE {name}")
-    yield _url_of(server_url, name)
+    yield url_of(server_url, name)
     _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -257,7 +258,7 @@ def copied(server_url: str, template: str) -> Iterator[Database]:
     """Yield a fresh, migrated database."""
     name = f"tracker_test_{secrets.token_hex(4)}"
     _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
-    url = _url_of(server_url, name)
+    url = url_of(server_url, name)
     with Sessions(url) as sessions:
         yield Database(url, sessions)
     _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")

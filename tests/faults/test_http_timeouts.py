@@ -82,7 +82,7 @@ def test_a_request_that_does_not_come_is_408(impatient: Server) -> None:
     for start, (answers, took_s) in zip(starts, all_until_closed([*fresh, *used]), strict=True):
         assert [answer.status for answer in answers] == [408], start
         assert answers[0].is_problem, start
-        assert 0.5 < took_s < 4, start
+        assert 0.5 < took_s < 9, "1 s, where 10 are usual"
 
 
 @pytest.mark.slow

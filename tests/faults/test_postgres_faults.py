@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 
 from tests.conftest import Database, StartTracker
-from tests.faults.load import Load, Outcome
+from tests.faults.load import Load, Outcome, wait_for_acknowledged
 from tests.faults.outages import Outage, OwnPostgres, Proxy, locked_table, login
 from tracker.postgres.schema import upgrade_schema
 
-BEFORE_S = 1.2
-"""How long the service is watched in good health, to compare with."""
+LONG_S = 1.0
+"""A fault that lasts as long meets answers, also on a machine that has much else to do."""
 
 MAX_GROWTH_MB = 100
 
@@ -50,26 +50,23 @@ def survives(
     database: Database,
     fault: Callable[[], None],
     *,
-    before_s: float = BEFORE_S,
     recovers_in_s: float = 30,
 ) -> None:
-    """Run `fault`, which begins and ends it, under load; all writes must be acknowledged as usual, and stored."""
+    """Run `fault`, which begins and ends it, under load; all writes must be acknowledged meanwhile, and stored."""
     tracker = start_tracker(env={"DATABASE_URL": url})
     with Load(tracker.url, seed=random.randrange(10**6), new_items_only=True) as load:
-        began_s = time.monotonic()
-        time.sleep(before_s)
+        wait_for_acknowledged(load, 50)
         memory_before_mb = memory_mb(tracker.process.pid)
         fault_s = time.monotonic()
         fault()
         over_s = time.monotonic()
         time.sleep(0.2)
         load.stop()
-        before, during = load.times(began_s, fault_s), load.times(fault_s, over_s)
-        print(f"{load}; before {before}, during {during}")  # noqa: T201  # pytest shows it of a failure
+        during = load.times(fault_s, over_s)
+        print(f"{load}; during {during}")  # noqa: T201  # pytest shows it of a failure
         assert load.count(Outcome.REFUSED) == load.count(Outcome.UNKNOWN) == load.unreachable == 0, str(load)
-        assert during.writes / (over_s - fault_s) > 0.2 * before.writes / (fault_s - began_s)
-        assert during.median_s < max(5 * before.median_s, 0.05)
-        assert during.p99_s < max(10 * before.p99_s, 0.25)
+        if over_s - fault_s > LONG_S:
+            assert during.writes, "an answer waits for nothing that PostgreSQL does"
         assert memory_mb(tracker.process.pid) - memory_before_mb < MAX_GROWTH_MB
     load.wait_until_stored(database, recovers_in_s)
     print(f"stored {time.monotonic() - over_s:.1f} s after it was over")  # noqa: T201  # as above
@@ -78,7 +75,7 @@ def survives(
 
 
 def test_ended_backends_are_not_noticed(start_tracker: StartTracker, database: Database, outage: Outage) -> None:
-    survives(start_tracker, database.url, database, outage.terminate, before_s=0.5)
+    survives(start_tracker, database.url, database, outage.terminate)
 
 
 @pytest.mark.slow

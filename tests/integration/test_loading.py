@@ -101,5 +101,31 @@ def test_the_health_check_loads_nothing_of_the_application_and_no_log(supervisor
     assert done.stdout == '{"status":"ready"}\n'
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert loaded >= {"click", "http", "msgspec", "tracker"}
-    assert not loaded & {"alembic", "attr", "httpx", "joserfc", "opentelemetry.sdk"}
-    assert not loaded & {"pgqueuer", "pydantic", "rich", "stripe"}
+    assert not loaded & {"alembic", "asyncio", "asyncpg", "litestar", "pgqueuer", "sqlalchemy", "structlog", "uvicorn"}
+
+
+LOADS_AT_ONCE: Final = """
+import asyncio
+from tracker.jobs.library import load_consumer, load_queries
+async def main():
+    await asyncio.gather(load_queries(), load_consumer(), load_queries())
+asyncio.run(main())
+"""
+
+
+def test_the_queue_is_loaded_by_one_thread_at_a_time() -> None:
+    subprocess.run([sys.executable, "-c", LOADS_AT_ONCE], check=True, timeout=60)
+
+
+IS_LOADING: Final = """
+import gc
+from tracker.kit.loading import loading
+with loading():
+    assert not gc.isenabled()
+assert gc.isenabled()
+assert gc.get_freeze_count() > 1000
+"""
+
+
+def test_garbage_is_collected_again_once_everything_is_loaded() -> None:
+    subprocess.run([sys.executable, "-c", IS_LOADING], check=True, timeout=60)

@@ -258,7 +258,7 @@ def test_a_postgresql_that_does_not_answer_is_not_waited_for(start_tracker: Star
     with locked_table(database, "pgqueuer"):
         began_s = time.monotonic()
         found = scrape(tracker.url)
-        assert time.monotonic() - began_s < 2 + 3  # the bound is 2 s; a busy machine may take its time
+        assert time.monotonic() - began_s < 15, "2 s, and not as long as the lock is held"
     assert found.value("tracker_postgres_up") == 0
     assert found.value("tracker_workers_ready") == 1
 

@@ -1,5 +1,6 @@
 """The schema: up, down, unchanged, and refused when stale."""
 
+import secrets
 import subprocess
 import sys
 import uuid
@@ -10,7 +11,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from tests.conftest import REPO, Database, clean_environ, run_tracker
+from tests.conftest import REPO, Database, clean_environ, run_tracker, url_of
 from tracker.postgres.schema import known_revisions
 
 
@@ -69,6 +70,28 @@ def test_a_newer_schema_is_refused_in_one_line(database: Database, command: list
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "from-the-future" in done.stderr
+    assert "install a newer one" in done.stderr
+
+
+def test_a_database_that_went_back_to_its_beginning_is_migrated_anew(empty_database: str) -> None:
+    for _ in range(2):
+        done = run_tracker("migrate", env={"DATABASE_URL": empty_database})
+        assert done.returncode == 0, done.stderr
+        assert alembic("downgrade", "base", url=empty_database).returncode == 0
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused_in_one_line(server_url: str, database: Database) -> None:
+    del database  # the server is there
+    name = f"tracker_test_{secrets.token_hex(4)}"
+    server = Database(server_url)
+    server.fetch(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        done = run_tracker("serve", "--port", "0", env={"DATABASE_URL": url_of(server_url, name)})
+    finally:
+        server.fetch(f"DROP DATABASE {name} WITH (FORCE)")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "LATIN1" in done.stderr
 
 
 def test_rows_that_break_a_rule_are_refused_by_the_tables_themselves(database: Database) -> None:

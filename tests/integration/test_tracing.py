@@ -288,7 +288,7 @@ def test_a_collector_that_is_away_neither_slows_nor_fails_anything(
         for number in range(200):
             started = time.monotonic()
             put(tracker, f"item-{number}", {}, cart_id)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 15
         database.wait_for_items(cart_id, 201)
         started = time.monotonic()
         assert tracker.stop() == 0

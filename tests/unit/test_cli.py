@@ -1,5 +1,8 @@
 """The `tracker` command: each of its commands is found, and what is wrong is told in one line."""
 
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner
 
@@ -29,3 +32,16 @@ def test_a_wrong_setting_of_the_log_is_told_in_one_line_by_every_command(name: s
     done = CliRunner().invoke(main, [name], env={"TRACKER_LOG_LEVEL": "loud"})
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("tracker: TRACKER_LOG_LEVEL='loud' is not valid")
+
+
+@pytest.mark.parametrize(("command", "ends_at_once"), [("health", False), ("serve", True)])
+def test_ctrl_c_ends_a_service_at_once_and_lets_a_command_tidy_up(command: str, *, ends_at_once: bool) -> None:
+    code = (
+        "import signal, sys, click, tracker.cli.registry as registry, tracker.__main__ as way_in\n"
+        "shown = click.Command('x', callback=lambda: print(signal.getsignal(signal.SIGINT) is way_in._stop))\n"
+        "registry._Commands.get_command = lambda *_: shown\n"
+        f"sys.argv = ['tracker', {command!r}]\n"
+        "way_in.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{ends_at_once}\n"

@@ -4,7 +4,7 @@ What to do about an error depends on its class (`tracker.postgres.error_classes`
 nothing about the rows: the same batch is written again, at first soon, or slowly and with an alarm
 where somebody must mend something first. Only BAD_DATA is looked into: the batch is halved until the
 row that PostgreSQL refuses stands alone, and that one goes to the dead letters, so that one bad row
-never holds up the others. Writing an item twice changes nothing (see `domain`), so a commit whose
+never holds up the others. Writing an item twice changes nothing (see `items`), so a commit whose
 outcome is unknown is simply sent again.
 """
 

@@ -54,11 +54,11 @@ class ForbiddenError(TrackerError):
 
 
 class NotFoundError(TrackerError):
-    """There is no such thing, or it is somebody else's."""
+    """The thing that a request names does not exist, or belongs to somebody else."""
 
 
 class ConflictError(TrackerError):
-    """What is asked for does not go together with how things are."""
+    """The request does not fit the current state of what it is about."""
 
 
 class KeyReusedError(TrackerError):
@@ -70,7 +70,7 @@ class PaymentRefusedError(TrackerError):
 
 
 class NotConfiguredError(TrackerError):
-    """What is asked for needs a setting that is not there; the message names it."""
+    """The request needs a setting that is missing; the message names it."""
 
 
 class RateLimitedError(TrackerError):

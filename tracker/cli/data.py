@@ -29,7 +29,7 @@ from tracker.postgres.schema import check_schema
 from tracker.settings import load_settings
 
 LOCK_TIMEOUT_S: Final = 2.0
-"""To get a lock that somebody else has, before the transaction is tried again from its beginning."""
+"""Seconds to wait for a lock that somebody else holds; then the transaction is tried again from its beginning."""
 
 _PROGRESS_STEPS: Final = 0x10000
 

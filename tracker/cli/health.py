@@ -15,7 +15,7 @@ from tracker.settings import load_settings
 from tracker.web.server.listener import DEFAULT_PORT
 
 TIMEOUT_S: Final = 3.0
-"""For all of it: a time-out of the connection would begin anew with each byte."""
+"""Seconds that the whole check may take; a time-out of the connection would begin anew with each byte."""
 
 MAX_ANSWER_BYTES: Final = 4096
 

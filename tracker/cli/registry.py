@@ -32,10 +32,10 @@ COMMANDS: Final = {
     "warranties": "tracker.cli.warranties:warranties",
     "worker": "tracker.cli.worker:worker",
 }
-"""Where each command is: a module, and its name there."""
+"""Location of each command's function: its module, and its name there."""
 
 SERVICES: Final = {"serve", "serve-worker", "worker"}
-"""They run until they are told to stop, and take over the signals themselves once they have something in hand."""
+"""Commands that run until they are told to stop; they handle signals themselves once they have something in hand."""
 
 
 class _Commands(click.Group):

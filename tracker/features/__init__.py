@@ -1,1 +1,1 @@
-"""What a store can do with Tracker, a folder for each feature."""
+"""The features of Tracker, one folder each: everything that a store can do with it."""

@@ -1,4 +1,4 @@
-"""What requests and answers look like: an example of each, for the API's document.
+"""Example requests and answers, one of each, for the API's document.
 
 They are the Structs themselves, so that an example cannot have a field that is not there.
 """
@@ -83,7 +83,7 @@ _PROBLEMS: Final = {
     501: "this Tracker does not know any customers: set TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE",
     503: "the database does not answer",
 }
-"""What the problem with a status says, usually."""
+"""Usual text of the problem with a status, by the status."""
 
 _PROBLEMS_OF: Final = {
     ("checkOut", 409): "this cart is empty",
@@ -98,7 +98,7 @@ _PROBLEMS_OF: Final = {
     ("showOrder", 404): "you have no order of this id",
     ("showWarranty", 404): "there is no warranty of this id",
 }
-"""What it says in an operation where the usual would be wrong."""
+"""Text of the problem in an operation where the usual text would be wrong, by operation and status."""
 
 _INTEGER_OR_NULL: Final = "must be an integer from 0 to 2147483647, or null; got str"
 _LIMIT: Final = "must be an integer from 1 to 1000"
@@ -117,7 +117,7 @@ _FIELDS: Final = {
     "logIn": ("return_to", RETURN_ADDRESS_RULE),
     "logOut": ("return_to", RETURN_ADDRESS_RULE),
 }
-"""A field that may be wrong in an operation, and its rule."""
+"""For each operation, a field that may be wrong, and its rule."""
 
 
 def examples() -> dict[str, Any]:
@@ -157,4 +157,4 @@ MODELS: Final = Models(
     examples=examples,
     problem_example=problem_example,
 )
-"""What the API's document says of all features."""
+"""Models of all features for the API's document."""

@@ -16,7 +16,7 @@ from tracker.errors import BufferFullError
 from tracker.ingest.items import Batch, CartId, Item, ItemKey, merge_items
 
 ENTRY_BYTES: Final = 480
-"""What an entry takes beside its texts: the item, its key, three stamps, its slot in the map.
+"""Bytes that an entry takes in addition to its texts: the item, its key, three stamps, its slot in the map.
 
 A test holds the sum between 0.9 and 1.5 times what Python allocates for items of every kind.
 """
@@ -28,19 +28,19 @@ class Aggregator:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.coalesced = 0
-        """How many writes were merged into one that waited already."""
+        """Number of writes that were merged into an item that already waited."""
         self._pending: Batch = {}
         self._draining: Batch = {}
         self._pending_bytes = 0
         self._draining_bytes = 0
 
     def __len__(self) -> int:
-        """Return how many items wait, those being written included."""
+        """Return the number of waiting items; includes the items that are being written."""
         return len(self._pending) + len(self._draining)
 
     @property
     def bytes(self) -> int:
-        """How much memory the waiting items take, those being written included."""
+        """Memory that the waiting items take, in bytes; includes the items that are being written."""
         return self._pending_bytes + self._draining_bytes
 
     @property
@@ -68,7 +68,7 @@ class Aggregator:
                 self._pending_bytes += getsizeof(known.name) - getsizeof(before)
 
     def drain(self, max_items: int) -> Batch:
-        """Take out the `max_items` oldest; they stay visible and counted until `release`.
+        """Return the `max_items` oldest items as a batch; they stay visible and counted until `release`.
 
         Raises RuntimeError if the batch drained before was not released.
         """
@@ -105,7 +105,7 @@ class Aggregator:
     def of_cart(self, cart_id: CartId) -> dict[str, Item]:
         """Return copies of the waiting items of one cart, by external id.
 
-        It looks at every waiting item, for a call that then reads PostgreSQL: a fraction of a
+        This looks at every waiting item, for a call that then reads PostgreSQL: a fraction of a
         millisecond under load, 4 to 12 ms with 100,000 waiting after an outage. An index by cart
         would cost every put instead.
         """

@@ -27,7 +27,7 @@ class DeadLetter(NamedTuple):
     """An item that was refused."""
 
     at: str
-    """When, in UTC (RFC 3339)."""
+    """Time of the refusal, in UTC (RFC 3339)."""
     error: str
     key: ItemKey
     item: Item
@@ -39,7 +39,7 @@ class DeadLetters:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.buried = 0
-        """How many this process has added."""
+        """Number of dead letters that this process has added."""
 
     def bury(self, key: ItemKey, item: Item, error: str) -> None:
         """Add an item; return once it would survive a loss of power, or raise OSError."""
@@ -49,24 +49,24 @@ class DeadLetters:
         self.buried += 1
 
     def all(self) -> list[DeadLetter]:
-        """Return all, oldest first."""
+        """Return all dead letters, oldest first."""
         with self._locked():
             return _read(self._retrying) + _read(self._path)
 
     def count(self) -> int:
-        """Return about how many there are, for who watches."""
+        """Return roughly how many dead letters there are, for monitoring."""
         return sum(path.read_bytes().count(b"\n") for path in (self._retrying, self._path) if path.exists())
 
     def signature(self) -> tuple[tuple[int, int], ...]:
-        """Return what is another as soon as there are more or fewer."""
+        """Return a value that changes as soon as dead letters are added or removed."""
         found = [path.stat() for path in (self._retrying, self._path) if path.exists()]
         return tuple((stat.st_mtime_ns, stat.st_size) for stat in found)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[list[DeadLetter]]:
-        """Yield all, oldest first, and forget them when the block ends well.
+        """Yield all dead letters, oldest first, and forget them when the block ends without an error.
 
-        Those that are added meanwhile stay. Raises ConfigurationError if somebody else is at it.
+        Letters that are added meanwhile stay. Raises ConfigurationError if somebody else does the same at this time.
         """
         with _lock(self._folder / _RETRY_LOCK_NAME, wait=False):
             with self._locked():
@@ -76,9 +76,9 @@ class DeadLetters:
             self._retrying.unlink(missing_ok=True)
 
     def forget(self, cart_ids: Collection[CartId]) -> int:
-        """Remove those of some carts; return how many there were.
+        """Remove the dead letters of some carts; return how many were removed.
 
-        Raises ConfigurationError while somebody sends them again, OSError if they cannot be removed.
+        Raises ConfigurationError while somebody sends dead letters again, OSError if they cannot be removed.
         """
         with _lock(self._folder / _RETRY_LOCK_NAME, wait=False), self._locked():
             return self._forget(self._retrying, cart_ids) + self._forget(self._path, cart_ids)
@@ -103,7 +103,7 @@ class DeadLetters:
 
     @property
     def _retrying(self) -> Path:
-        """Where the letters are while they are sent again; what a crash leaves there is taken up next time."""
+        """File that holds the letters while they are sent again; after a crash they are taken up next time."""
         return self._folder / f"retrying-{FILE_NAME}"
 
     def _append(self, letter: DeadLetter) -> None:

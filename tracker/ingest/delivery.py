@@ -1,4 +1,4 @@
-"""Brings a batch into PostgreSQL, whatever stands in the way, or its bad rows to the dead letters.
+"""Stores a batch in PostgreSQL, whatever stands in the way, and moves its bad rows to the dead letters.
 
 What to do about an error depends on its class (`tracker.postgres.error_classes`). TRANSIENT and BROKEN errors say
 nothing about the rows: the same batch is written again, at first soon, or slowly and with an alarm
@@ -17,21 +17,24 @@ from tracker.postgres.error_classes import OF_POSTGRES, Failure, failure_of, sho
 from tracker.telemetry import tracing
 
 OnFailure = Callable[[Failure, int], Awaitable[None]]
-"""Called with the class of an error and how many times in a row it failed: waits, or raises to give up."""
+"""Function that is called after a failed write; it waits, or raises to give up.
+
+Its arguments are the class of the error and how many times in a row the write failed.
+"""
 
 logger = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Stores batches by `write`, which commits one or raises."""
+    """Stores batches with `write`, which commits one batch or raises."""
 
     def __init__(self, write: Callable[[Batch], Awaitable[None]], dead_letters: DeadLetters) -> None:
         self._write = write
         self._dead_letters = dead_letters
         self.stored = 0
-        """How many items PostgreSQL has taken; one that several batches brought counts for each."""
+        """Number of items that PostgreSQL has taken; an item in several batches counts once for each batch."""
         self.failures = dict.fromkeys(Failure, 0)
-        """How often a write failed and had to be tried again."""
+        """Number of writes that failed and had to be tried again, by class of error."""
 
     async def deliver(self, batch: Batch, on_failure: OnFailure) -> None:
         """Return once every item of `batch` is stored or is a dead letter; raise what `on_failure` raises."""
@@ -62,9 +65,9 @@ class Delivery:
                 tries = 0
 
     def _without_bad_row(self, part: Batch, error: Exception) -> list[Batch] | None:
-        """Return what is left to write of a part with a bad row: its halves, or nothing once it is buried.
+        """Return what is left to write of a part with a bad row: its two halves, or nothing once the row is buried.
 
-        None: it cannot be buried now, so it must be tried again.
+        Return None if the row cannot be buried now, so that it must be tried again.
         """
         if len(part) > 1:
             rows = list(part.items())

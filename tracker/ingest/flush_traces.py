@@ -1,4 +1,4 @@
-"""Which traced requests have caused a flush, and which of them each item in it.
+"""Links each flush, and each item in it, to the traced requests that caused it.
 
 Many requests become one row and many rows one flush, so neither can be a step of one request alone: the flush is
 linked to all that have caused it, and a job that follows from an item belongs to the trace of the item's last request.
@@ -12,7 +12,10 @@ from tracker.ingest.items import Batch, ItemKey
 from tracker.telemetry import tracing
 
 MAX_CAUSES: Final = 128
-"""Noted at a time: as many links as the SDK keeps for a span. What comes later, while PostgreSQL is away, has none."""
+"""Most notes that are kept at a time: as many as the links that the SDK keeps for a span.
+
+Requests that come later, while PostgreSQL is away, get no link.
+"""
 
 
 class Causes:

@@ -24,22 +24,25 @@ from tracker.telemetry.histogram import Histogram
 
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0
-"""Longest wait between two tries; what a recovered PostgreSQL waits for at worst."""
+"""Longest wait between two tries, in seconds; a recovered PostgreSQL gets the next write after this time at worst."""
 
 BROKEN_BACKOFF_S: Final = 10.0
-"""Wait, on average, between two tries when somebody must mend the database first."""
+"""Average wait between two tries, in seconds, when somebody must repair the database first."""
 
 CLOSING_BACKOFF_CAP_S: Final = 0.25
-"""Longest wait once the process is stopping and each try may be the last."""
+"""Longest wait between two tries, in seconds, while the process stops and each try may be the last."""
 
 CANCEL_TIMEOUT_S: Final = 1.0
-"""For a write to notice that it is cancelled; one that hangs in a dead connection may not."""
+"""Seconds that a cancelled write gets to end; a write that hangs in a dead connection may not end at all."""
 
 FLUSH_ITEMS_BOUNDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-"""Up to the most items that may be set for one statement."""
+"""Bucket bounds for the number of items in a flush, up to the most items that may be set for one statement."""
 
 FLUSH_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-"""From one exchange with PostgreSQL to an outage that somebody had to end."""
+"""Bucket bounds for the seconds that a flush takes.
+
+They reach from one exchange with PostgreSQL to an outage that somebody had to end.
+"""
 
 _NOT_CONFIRMED: Final = "PostgreSQL has not confirmed the item in time"
 
@@ -59,7 +62,7 @@ class Flusher:
         on_flush: Callable[[], None],
         on_committed: Callable[[], None],
     ) -> None:
-        """Deliver by `delivery`; call `on_flush` before each batch and `on_committed` after it is dealt with."""
+        """Store batches with `delivery`; call `on_flush` before each batch, `on_committed` after it is dealt with."""
         self._aggregator = aggregator
         self._delivery = delivery
         self.causes: Final = Causes()
@@ -73,16 +76,16 @@ class Flusher:
         self._waiters: deque[tuple[int, Confirmation]] = deque()
         self._nobody_waits = False
         self.sizes = Histogram(FLUSH_ITEMS_BOUNDS)
-        """Items of the batches that were dealt with."""
+        """Histogram of the number of items in each batch that was dealt with."""
         self.times = Histogram(FLUSH_BOUNDS_S)
-        """Seconds until each of them was, waits and tries included."""
+        """Histogram of the seconds until each batch was dealt with; includes all waits and tries."""
         self.unexpected = 0
-        """How often a flush failed in a way that nobody has thought of."""
+        """Number of flushes that failed with an error that the code does not expect."""
         self._task: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> bool:
-        """Whether the task is alive; a flusher that is not makes the process not ready."""
+        """Whether the task is alive; without it the process is not ready."""
         return self._task is not None and not self._task.done()
 
     def start(self) -> None:
@@ -94,7 +97,7 @@ class Flusher:
         self._wake.set()
 
     def committed(self, stamp: int, timeout_s: float) -> Confirmation:
-        """Return what says when PostgreSQL has committed the write of this stamp.
+        """Return a confirmation that is settled when PostgreSQL has committed the write with this stamp.
 
         The write stays queued after `timeout_s` seconds.
         """
@@ -106,7 +109,7 @@ class Flusher:
         return confirmation
 
     def stop_waiting(self) -> None:
-        """Let everybody who waits for a commit time out now: the process is about to end."""
+        """Make every wait for a commit time out now: the process is about to end."""
         self._nobody_waits = True
         while self._waiters:
             self._waiters.popleft()[1].settle(_NOT_CONFIRMED)
@@ -169,7 +172,7 @@ class Flusher:
                 await self._closing.wait()
 
     def _answer_waiters(self) -> None:
-        """Answer who waits for a stamp older than everything that is still to be stored."""
+        """Settle the confirmations whose stamp is older than everything that is still to be stored."""
         oldest = self._aggregator.oldest_stamp()
         while self._waiters and (oldest is None or self._waiters[0][0] < oldest):
             self._waiters.popleft()[1].settle(None)

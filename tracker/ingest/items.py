@@ -19,24 +19,24 @@ CartId = NewType("CartId", str)
 """A UUID in its canonical text form, which sorts like PostgreSQL's `uuid`."""
 
 ItemKey = tuple[CartId, str]
-"""(cart_id, external_id): what identifies an item in the whole system."""
+"""The pair (cart_id, external_id), which identifies an item in the whole system."""
 
 DEFAULT_QUANTITY: Final = 1
-"""Of an item that no write gave a quantity."""
+"""Quantity of an item when no write has given a quantity."""
 
 
 class Item(Struct, gc=False, array_like=True):
-    """What is known of one item: its fields, each with the stamp of its write (0: never written).
+    """The known state of one item: its fields, each with the stamp of its write (0: never written).
 
-    `quantity` 0 is a removed item, kept as a tombstone so that an older write cannot bring it back.
+    `quantity` 0 means a removed item, which is kept as a tombstone so that an older write cannot bring it back.
     """
 
     added_stamp: int
-    """Of the first write: the place of the item in its cart."""
+    """Stamp of the first write; it decides the item's place in its cart."""
     name: str | None = None
     name_stamp: int = 0
     value: int | None = None
-    """Cents."""
+    """Value in cents."""
     value_stamp: int = 0
     quantity: int | None = None
     quantity_stamp: int = 0
@@ -55,7 +55,7 @@ class Item(Struct, gc=False, array_like=True):
         )
 
     def merge(self, other: "Item") -> None:
-        """Take over whatever `other` knows better."""
+        """Take over every field that has a greater stamp in `other`, and the smaller `added_stamp`."""
         self.added_stamp = min(self.added_stamp, other.added_stamp)
         if other.name_stamp > self.name_stamp:
             self.name, self.name_stamp = other.name, other.name_stamp
@@ -65,10 +65,10 @@ class Item(Struct, gc=False, array_like=True):
             self.quantity, self.quantity_stamp = other.quantity, other.quantity_stamp
 
     def beyond(self, stored: "Item", closed_stamp: int) -> "Item | None":
-        """Return what this says that `stored` does not, of a cart that was closed at `closed_stamp`; None if nothing.
+        """Return what this item says beyond `stored`, for a cart that was closed at `closed_stamp`; None if nothing.
 
-        Which fields are newer, their stamps tell. That it was put into the cart once more, without any field, only
-        the time tells: after the cart was closed.
+        Fields are newer if their stamps are greater. That the item was put into the cart once more, without any
+        field, is known only from the time: it happened after the cart was closed.
         """
         late = Item(self.added_stamp)
         if self.name_stamp > stored.name_stamp:
@@ -81,9 +81,10 @@ class Item(Struct, gc=False, array_like=True):
         return late if says_more else None
 
     def since(self, stamp: int) -> "Item | None":
-        """Return what was written after `stamp`; None if nothing.
+        """Return the part of the item that was written after `stamp`; None if there is none.
 
-        A write without any field leaves its stamp only where it was the first: behind an older one it does not count.
+        A write without any field leaves its stamp only if it was the first write; after an older write it does not
+        count.
         """
         if self.added_stamp > stamp:
             return self
@@ -101,17 +102,17 @@ class Item(Struct, gc=False, array_like=True):
 
     @property
     def updated_stamp(self) -> int:
-        """Of the last write that changed a field."""
+        """Stamp of the last write that changed a field."""
         return max(self.added_stamp, self.name_stamp, self.value_stamp, self.quantity_stamp)
 
     @property
     def effective_quantity(self) -> int:
-        """How many are in the cart; 0 is a removed item."""
+        """Number of pieces in the cart; 0 means a removed item."""
         return DEFAULT_QUANTITY if self.quantity is None else self.quantity
 
 
 Batch = dict[ItemKey, Item]
-"""Items by key, none twice: PostgreSQL refuses two rows of one key in one statement (21000)."""
+"""Items by key. No key occurs twice: PostgreSQL refuses two rows of one key in one statement (21000)."""
 
 
 def merge_items(items: dict[str, Item], more: Mapping[str, Item]) -> None:

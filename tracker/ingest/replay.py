@@ -1,4 +1,4 @@
-"""Stores what stands in the journal of a dead worker, and finds the last stamp that it has given out."""
+"""Stores the items in the journal of a dead worker, and finds the last stamp that the worker has given out."""
 
 import contextlib
 from pathlib import Path

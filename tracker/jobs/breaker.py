@@ -10,15 +10,18 @@ import time
 from typing import Any, Final
 
 FAILURES: Final = 20
-"""In a row; a service that fails every other call gets there once in a million."""
+"""Number of failures in a row after which calls wait.
+
+A service that fails every other call reaches this number once in a million.
+"""
 
 PAUSE_BASE_S: Final = 0.5
 PAUSE_CAP_S: Final = 30.0
-"""Longest pause: what a service that has recovered waits for at worst."""
+"""Longest pause in seconds; a service that has recovered gets the next call after this time at worst."""
 
 
 class Breaker:
-    """Shared by all calls of one service in this process."""
+    """Stops calls to one service while it is down; shared by all calls of that service in this process."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -33,7 +36,10 @@ class Breaker:
         return self._failures >= FAILURES
 
     async def wait(self) -> None:
-        """Return when this task may make a call; it says how that went, if it did, and `leave`s."""
+        """Return when this task may make a call.
+
+        After a call the task calls `succeeded` or `failed`; in every case it calls `leave` at the end.
+        """
         while self.is_open:
             if self._trial is not None:
                 await self._trial_ended.wait()
@@ -45,11 +51,11 @@ class Breaker:
                 return
 
     def succeeded(self) -> None:
-        """Say that the service answers."""
+        """Record that the service has answered."""
         self._failures = self._pauses = 0
 
     def failed(self) -> None:
-        """Say that it does not."""
+        """Record that the service has not answered."""
         self._failures += 1
         if self._failures == FAILURES or (self.is_open and self._is_trial):
             longest_s = min(PAUSE_CAP_S, PAUSE_BASE_S * 2 ** min(self._pauses, 10))
@@ -57,7 +63,7 @@ class Breaker:
             self._pauses += 1
 
     def leave(self) -> None:
-        """Say that this task makes no call any more."""
+        """Record that this task makes no more calls."""
         if self._is_trial:
             self._trial = None
             self._trial_ended.set()

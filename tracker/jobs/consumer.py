@@ -29,26 +29,32 @@ from tracker.postgres.engine import dsn_of
 from tracker.postgres.error_classes import shown
 
 HELD_FOR_S: Final = 15.0
-"""Without a word from its holder, after which a job is given to another."""
+"""Seconds without a sign of life from the process that holds a job, after which another process gets the job."""
 
 POLL_S: Final = 2.0
-"""Longest time until a job is seen whose notification got lost; all are, once PostgreSQL was away."""
+"""Longest time in seconds until a job is found whose notification got lost.
+
+All notifications get lost once PostgreSQL was away.
+"""
 
 BACKOFF_CAP_S: Final = 5.0
-"""Longest wait between two tries to reach PostgreSQL."""
+"""Longest wait between two tries to reach PostgreSQL, in seconds."""
 
 CONNECTIONS: Final = 3
-"""A runner's connections: one listens, one says who is at work, one takes jobs and notes what became of them."""
+"""Number of connections of a runner.
+
+One listens, one says who is at work, one takes jobs and notes their results.
+"""
 
 UPKEEP_EVERY_S: Final = 60.0
 SAY_AGAIN_AFTER: Final = 20
-"""Failed tries, about a minute."""
+"""Number of failed tries, about a minute, between two warnings in the log."""
 
 KEEP_LOG: Final = timedelta(hours=1)
-"""How long pgqueuer's log of what happened to each job is kept; it writes three rows for each."""
+"""Age at which rows of pgqueuer's job log are deleted; pgqueuer writes three rows for each job."""
 
 PRUNED_AT_ONCE: Final = 10_000
-"""Rows of one DELETE, so that none takes long; those that another runner deletes are passed over."""
+"""Most rows that one DELETE removes, so that none takes long; rows that another runner deletes are skipped."""
 
 _PRUNE: Final = tuple(
     f"DELETE FROM {table} WHERE id IN"  # noqa: S608  # fixed names
@@ -57,10 +63,10 @@ _PRUNE: Final = tuple(
 )
 
 UPKEEP_STOP_TIMEOUT_S: Final = 0.5
-"""For the upkeep to end when the consumer does."""
+"""Seconds that the upkeep task gets to end when the consumer ends."""
 
 Call = Callable[[Job], Awaitable[None]]
-"""Does a job, or raises TryAgainError to have it put back."""
+"""Function that does a job, or raises TryAgainError so that the job goes back into the queue."""
 
 T = TypeVar("T")
 
@@ -92,7 +98,7 @@ class Consumer:
         self._manager.entrypoint(name, on_failure="hold", accepts_context=False)(put_back_or_done)
 
     async def run(self) -> None:
-        """Take jobs until `stop`; those in hand end first."""
+        """Take jobs until `stop` is called; jobs in hand end first."""
         async with self._pool:
             self._is_running = True
             upkeep = asyncio.create_task(_keep_up(self._manager), name="upkeep of the jobs")
@@ -113,13 +119,13 @@ class Consumer:
         self._manager.shutdown.set()
 
     def terminate(self) -> None:
-        """Cut the connections off, if there are any: a PostgreSQL that hangs is not waited for."""
+        """Cut off the connections, if there are any, without waiting for a PostgreSQL that hangs."""
         if self._is_running:
             self._pool.terminate()
 
 
 async def _keep_up(manager: QueueManager) -> None:
-    """Put back what was put aside, and prune the log, from time to time."""
+    """Put failed jobs back into the queue and delete old rows of the log, from time to time."""
     while True:
         try:
             if ids := [job.id for job in await manager.queries.list_failed_jobs(limit=1000)]:

@@ -1,11 +1,11 @@
-"""What a feature hands to the jobs: a handler, which bears to be called twice for one job."""
+"""The handler that a feature registers for its jobs; it must allow two calls for the same job."""
 
 from collections.abc import Awaitable, Callable
 
 from tracker.errors import TrackerError
 
 Handler = Callable[[bytes], Awaitable[None]]
-"""Does a job, by its payload."""
+"""Function that does a job; its argument is the job's payload."""
 
 
 class TryAgainError(TrackerError):

@@ -23,14 +23,14 @@ _TURN: Final = threading.Lock()
 
 
 async def load_queries() -> "Callable[[AsyncConnection], Queries]":
-    """Return what gives the queue's queries, as a part of the transaction of a connection."""
+    """Return the function that gives the queue's queries as a part of the transaction of a connection."""
     if "tracker.jobs.queries" in sys.modules and not _TURN.locked():
         return _queries()
     return await asyncio.to_thread(_queries)
 
 
 async def load_consumer() -> "type[Consumer]":
-    """Return the class of what takes jobs out of the queue."""
+    """Return the class that takes jobs out of the queue."""
     return await asyncio.to_thread(_consumer)
 
 

@@ -1,7 +1,7 @@
-"""How the queue is, at a price that does not grow with it.
+"""Reads the state of the queue, at a cost that does not grow with the queue.
 
-Each figure is read from the beginning of an index, and nothing is counted any further than `COUNTED_AT_MOST`:
-with a million jobs in the queue it takes 1 to 3 ms, 17 before the first vacuum; a full count takes 108.
+Each figure is read from the beginning of an index, and nothing is counted beyond `COUNTED_AT_MOST`:
+with a million jobs in the queue this takes 1 to 3 ms, 17 ms before the first vacuum; a full count takes 108 ms.
 """
 
 from typing import Final, NamedTuple
@@ -10,21 +10,24 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 COUNTED_AT_MOST: Final = 10_000
-"""Jobs of a handler, due or not: above it is enough to know that there are as many."""
+"""Most jobs of a handler that are counted, for due jobs and for later ones.
+
+Above this number it is enough to know that there are so many.
+"""
 
 
 class Waiting(NamedTuple):
-    """The jobs of a handler."""
+    """The state of one handler's jobs."""
 
     handler: str
     due: int
     later: int
-    """Those that are not due yet."""
+    """Number of jobs that are not due yet."""
     running: int
     oldest_due_s: float
-    """For how long the one has been due that was due first; 0 if none is."""
+    """Seconds since the job that was due first became due; 0 if no job is due."""
     oldest_s: float
-    """Since when the oldest is in the queue, whether it is due or not; 0 if there is none."""
+    """Seconds since the oldest job was put into the queue, whether it is due or not; 0 if there is none."""
 
 
 _QUEUED: Final = "FROM pgqueuer WHERE status = 'queued' AND entrypoint = name"
@@ -59,11 +62,14 @@ _OVERVIEW: Final = text(
     FROM named
     """  # noqa: S608  # of our own constants
 )
-"""The names are found by jumping from one to the next in the index; ids grow with time within a priority."""
+"""Query for the state of all handlers' jobs.
+
+It finds the handlers' names by jumping from one to the next in the index; ids grow with time within a priority.
+"""
 
 
 async def overview(connection: AsyncConnection) -> list[Waiting]:
-    """Return what waits and runs of each handler that has any jobs."""
+    """Return the state of the waiting and running jobs, for each handler that has any."""
     rows = await connection.execute(_OVERVIEW)
     return [
         Waiting(

@@ -32,11 +32,11 @@ NAMES: Final = DBSettings(
     schedules_table="pgqueuer_schedules",
     durability=Durability.durable,
 )
-"""As the migration creates them."""
+"""Names of pgqueuer's tables, types and functions, as the migration creates them."""
 
 
 def queries_on(driver: Driver) -> Queries:
-    """Return pgqueuer's queries, with our names, on a driver of its."""
+    """Return pgqueuer's queries, with our names, on a driver of pgqueuer."""
     return Queries(driver, qbe=QueryBuilderEnvironment(NAMES), qbq=QueryQueueBuilder(NAMES))
 
 
@@ -67,23 +67,23 @@ class _InTransaction(Driver):
         return ""
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
-        """Refuse: a transaction ends before anybody could hear."""
+        """Raise RuntimeError: a transaction ends before anybody could receive a notification."""
         del channel, callback
         raise RuntimeError("nobody listens in a transaction")
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Refuse: the trigger on the table notifies, once the jobs are committed."""
+        """Raise RuntimeError: the trigger on the table notifies once the jobs are committed."""
         del channel, payload
         raise RuntimeError("nobody notifies in a transaction")
 
     @property
     def shutdown(self) -> asyncio.Event:
-        """Never set."""
+        """An event that is never set."""
         return self._shutdown
 
     @property
     def tm(self) -> TaskManager:
-        """Has no tasks."""
+        """A task manager without tasks."""
         return self._tasks
 
     async def __aenter__(self) -> Self:

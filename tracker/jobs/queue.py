@@ -1,4 +1,4 @@
-"""Putting jobs into the queue, in the caller's transaction."""
+"""Puts jobs into the queue, in the caller's transaction."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -16,19 +16,25 @@ if TYPE_CHECKING:
     from tracker.jobs.consumer import Consumer
 
 STOP_TIMEOUT_S: Final = 1.0
-"""For the calls in hand when the process stops, before they go back into the queue."""
+"""Seconds that calls in hand get to end when the process stops, before their jobs go back into the queue."""
 
 GOODBYE_TIMEOUT_S: Final = 0.5
-"""For the handlers to note that; as long again for putting them back, and for the connections to end."""
+"""Seconds that cancelled handlers get to end.
+
+Putting their jobs back, and then ending the connections, get the same time each.
+"""
 
 RESTART_AFTER_S: Final = 5.0
-"""Pause after an error that nobody has thought of, before jobs are taken again."""
+"""Pause in seconds after an error that the code does not expect, before jobs are taken again."""
 
 DONE: Final = "done"
 AGAIN: Final = "again"
 UNEXPECTED: Final = "unexpected"
 RESULTS: Final = (DONE, AGAIN, UNEXPECTED)
-"""How a call of a handler ends: it is done, asks to be called again, or fails as nobody has thought of."""
+"""Possible results of a call of a handler.
+
+The job is done, the handler asks to be called again, or it fails with an error that the code does not expect.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +53,19 @@ class JobRunner:
         self._handler = handler
         self._concurrency = concurrency
         self.ended: dict[tuple[str, str], int] = {(name, result): 0 for result in RESULTS}
-        """How many calls ended how, by handler and result."""
+        """Number of ended calls, by handler and result."""
         self._cut_off = asyncio.Event()
         self._stopping = asyncio.Event()
         self._consumer: Consumer | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, on the running event loop."""
+        """Start taking jobs, on the running event loop."""
         self._task = asyncio.create_task(self._run(), name=f"jobs: {self._name}")
         logger.info("the jobs run", extra={"job": self._name, "concurrency": self._concurrency})
 
     async def close(self) -> None:
-        """Take no more jobs; let those in hand end, or put them back."""
+        """Take no more jobs; let the jobs in hand end, or put them back into the queue."""
         self._stopping.set()
         if self._consumer is not None:
             self._consumer.stop()
@@ -113,7 +119,7 @@ class JobRunner:
             self.ended[self._name, DONE] += 1
 
     async def _call(self, payload: bytes) -> None:
-        """Call the handler; cancel it when it is cut off, and raise CancelledError then."""
+        """Call the handler; when the runner cuts it off, cancel it and raise CancelledError."""
         call = asyncio.ensure_future(self._handler(payload))
         cut_off = asyncio.create_task(self._cut_off.wait())
         try:

@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 WORKER_BITS: Final = 10
-"""Low bits of a stamp that hold the worker number: 1,024 workers."""
+"""Number of low bits of a stamp that hold the worker number: enough for 1,024 workers."""
 
 MAX_WORKERS: Final = 1 << WORKER_BITS
 
 SLOTS: Final = 32
-"""Workers of one node at a time."""
+"""Most workers that one node can have at a time."""
 
 MAX_NODE: Final = MAX_WORKERS // SLOTS - 1
 """The greatest number of a node: a worker number is `node * SLOTS + slot`."""
 
 
 class Clock(Protocol):
-    """Where the time comes from; injected, so that tests can turn it back."""
+    """The source of time; it is injected so that tests can turn it back."""
 
     def elapsed_s(self) -> float:
         """Return the seconds since some moment; they only grow, whatever happens to the wall clock."""

@@ -1,8 +1,8 @@
-"""What says later whether a write is as safe as was asked.
+"""A confirmation tells its waiters later whether a write is as safe as was asked.
 
-Not a future: everybody whose write the same sync makes safe hangs on one confirmation, and is called
-straight from where it is settled. A future puts each of them through the event loop once more, which
-costs 1 µs for each request.
+It is not a future: all requests whose writes the same sync makes safe wait for one confirmation, and
+their callbacks are called directly where it is settled. A future sends each of them through the event
+loop once more, which costs 1 µs for each request.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 Then = Callable[[str | None], None]
-"""Called with None once the write is safe, or with the reason why that is not known in time."""
+"""Callback that gets None once the write is safe, or the reason why that is not known in time."""
 
 
 class Confirmation:
-    """Settled once, and for all who wait for it."""
+    """A result that is settled once, for all who wait for it."""
 
     __slots__ = ("_callbacks", "_reason", "settled")
 
@@ -33,7 +33,7 @@ class Confirmation:
             self._callbacks.append(callback)
 
     def settle(self, reason: str | None) -> None:
-        """Say that it is safe (None), or why that is not known in time; only the first word counts."""
+        """Report that the write is safe (None), or why that is not known in time; only the first call counts."""
         if self.settled:
             return
         self.settled, self._reason = True, reason
@@ -42,7 +42,7 @@ class Confirmation:
             _tell(callback, reason)
 
     async def wait(self) -> str | None:
-        """Return None once it is safe, or the reason why that is not known in time."""
+        """Return None once the write is safe, or the reason why that is not known in time."""
         future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self.then(lambda reason: None if future.done() else future.set_result(reason))
         return await future
@@ -56,7 +56,7 @@ def _tell(callback: Then, reason: str | None) -> None:
 
 
 def confirmation_within(seconds: float, reason: str) -> Confirmation:
-    """Return a confirmation that is settled with `reason` unless it was before, so many seconds from now."""
+    """Return a confirmation that is settled with `reason` after `seconds`, unless it was settled before."""
     confirmation = Confirmation()
     timer = asyncio.get_running_loop().call_later(seconds, confirmation.settle, reason)
     confirmation.then(lambda _: timer.cancel())

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 LET_GO_TIMEOUT_S: Final = 0.5
-"""For the connections to somebody else's service to end."""
+"""Seconds that connections to somebody else's service get to end."""
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ async def let_go(closing: Awaitable[None]) -> None:
 
 
 class Waits:
-    """Shared by everything in a process that makes a request wait."""
+    """Limits all waits of requests; shared by everything in a process that makes a request wait."""
 
     def __init__(self) -> None:
         self._open: set[asyncio.Timeout] = set()
@@ -40,9 +40,9 @@ class Waits:
                 self._open.discard(timeout)
 
     def limit(self, future: asyncio.Future[Any], seconds: float, late: Callable[[], Exception]) -> None:
-        """Have a future fail with what `late` returns when it takes longer than `seconds`, or when the process stops.
+        """Make a future fail with what `late` returns when it takes longer than `seconds`, or when the process stops.
 
-        For what waits without a task.
+        Use it for a wait that has no task.
         """
         self._limited[future] = late
         timer = asyncio.get_running_loop().call_later(0 if self._ended else seconds, self._fail, future)
@@ -59,7 +59,7 @@ class Waits:
             future.set_exception(late())
 
     def end(self) -> None:
-        """Let every wait, and every later one, time out now."""
+        """Make every wait time out now, and every later wait at once."""
         self._ended = True
         for future in list(self._limited):
             self._fail(future)

@@ -1,4 +1,7 @@
-"""What the journal asks of a file system, so that tests can give it one that fails and forgets."""
+"""The file system calls of the journal, as an interface.
+
+Tests can give the journal a file system that fails and forgets.
+"""
 
 import os
 from pathlib import Path

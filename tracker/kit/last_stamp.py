@@ -31,6 +31,6 @@ def load_stamp(files: Files, folder: Path) -> int:
 
 
 def save_stamp(files: Files, folder: Path, stamp: int, *, durably: bool) -> None:
-    """Keep `stamp`; raise OSError if it cannot be kept."""
+    """Write `stamp` to the worker's file; raise OSError if that fails."""
     data = stamp.to_bytes(8, "little")
     files.save(folder / _FILE_NAME, data + crc32(data).to_bytes(4, "little"), durably=durably)

@@ -1,7 +1,7 @@
-"""Which pages may call Tracker from a browser, and by which names it is called: exact lists, checked at the start.
+"""Lists of pages that may call Tracker from a browser, and of Tracker's host names; exact, and checked at the start.
 
-No `*` and no pattern of origins: whoever is listed may act with a shopper's cookies. `null` is what a browser says for
-every sandboxed frame and local file, so it can name nobody.
+No `*` and no pattern of origins is allowed: a listed page may act with a shopper's cookies. `null` is not allowed
+either: a browser sends it for every sandboxed frame and local file, so it identifies nobody.
 """
 
 import re
@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Final, Self
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""That change nothing, so that any page may have a browser send them."""
+"""HTTP methods that change nothing, so that any page may make a browser send them."""
 
 MAX_HOST_BYTES: Final = 261
-"""Of a Host header that is looked at: a DNS name of 255 bytes and a port."""
+"""Longest Host header that is looked at, in bytes: a DNS name of 255 bytes and a port."""
 
 _NAME: Final = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
 _ADDRESS: Final = r"\[[0-9a-f:.]+\]"
@@ -30,7 +30,7 @@ class Origins(frozenset[str]):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        """Read them from `text`, separated by commas; raise ValueError that names the one that is none."""
+        """Read origins from `text`, separated by commas; raise ValueError that names the part that is no origin."""
         found = _parts(text)
         for origin in found:
             match = _ORIGIN.fullmatch(origin)
@@ -44,12 +44,12 @@ class Origins(frozenset[str]):
 
 
 class Hosts(frozenset[str]):
-    """Names of hosts without their ports; `*.shop.example` is every name below shop.example, not that one itself."""
+    """Names of hosts without ports; `*.shop.example` means every name below shop.example, not shop.example itself."""
 
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        """Read them from `text`, separated by commas; raise ValueError that names the one that is none."""
+        """Read host names from `text`, separated by commas; raise ValueError that names the part that is no host."""
         found = _parts(text)
         for host in found:
             if not _HOST.fullmatch(host):
@@ -58,7 +58,7 @@ class Hosts(frozenset[str]):
         return super().__new__(cls, found)
 
     def allows(self, header: bytes) -> bool:
-        """Whether a Host header names one of them, whatever its port."""
+        """Return whether a Host header names one of these hosts, with any port."""
         return len(header) <= MAX_HOST_BYTES and _allows(self, header)
 
 

@@ -6,7 +6,10 @@ from typing import Final
 from tracker.errors import InvalidInputError
 
 NO_NUL_PATTERN: Final = "^[^\\u0000]*$"
-"""For a schema; that a length counts bytes of UTF-8, and not characters, is what a schema cannot say."""
+"""Pattern, for a schema, of a text without NUL.
+
+A schema cannot say that a length counts bytes of UTF-8 and not characters.
+"""
 
 _UUID: Final = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 

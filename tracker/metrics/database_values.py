@@ -1,8 +1,8 @@
-"""What only PostgreSQL knows: the queue of the jobs, the reservations that have failed.
+"""Metrics that only PostgreSQL knows: the queue of the jobs, and the reservations that have failed.
 
-Asked when somebody asks, but not again for some seconds, so that it costs the same however many scrape. Who asks
-waits a moment; a PostgreSQL that does not answer by then is away as far as the metrics go, and its answer is taken
-when it comes.
+PostgreSQL is asked when somebody scrapes, but not again for `FRESH_S`, so that it costs the same however many scrape. A
+scrape waits up to `WAIT_S`; a PostgreSQL that does not answer by then counts as away, and its answer is used when it
+comes.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from tracker.metrics.values import Numbers
 from tracker.postgres.request_database import RequestDatabase
 
 CLOSE_TIMEOUT_S: Final = 0.1
-"""For a question that is canceled; one to a PostgreSQL that hangs does not notice, and is not waited for."""
+"""Seconds to wait for a canceled query to end; one to a PostgreSQL that hangs does not end, and is left behind."""
 
 WAIT_S: Final = 1.0
-"""For PostgreSQL, in a scrape; Prometheus itself gives up after 10 s."""
+"""Seconds that a scrape waits for PostgreSQL; Prometheus itself gives up after 10 s."""
 
 FRESH_S: Final = 5.0
-"""How long an answer is good."""
+"""Seconds that an answer of PostgreSQL is reused before it is asked again."""
 
 logger = logging.getLogger(__name__)
 
 
 class StoredNumbers:
-    """Reads them."""
+    """Reads the metrics of the job queue and of failed reservations from PostgreSQL; reuses an answer for `FRESH_S`."""
 
     def __init__(self, database: RequestDatabase) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class StoredNumbers:
         return task.result() if task.done() else _away()
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Stop asking PostgreSQL, and cancel a query that is under way."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)

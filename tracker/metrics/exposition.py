@@ -1,6 +1,6 @@
 """Numbers as Prometheus reads them: the only module that knows prometheus_client.
 
-Who is never asked does not load it.
+A process that is never scraped does not load that library.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Exposition(NamedTuple):
-    """What a scrape gets."""
+    """Answer to a scrape: its content type and its bytes."""
 
     content_type: str
     content: bytes

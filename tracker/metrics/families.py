@@ -1,7 +1,7 @@
 """Every metric: its name, what it means, its labels.
 
-Names are those of Prometheus' conventions: base units, `_total` for what only grows. Nobody but these names can be
-put into `Numbers`, so this is the whole list.
+Names are those of Prometheus' conventions: base units, `_total` for what only grows. No other name can be put
+into `Numbers`, so this is the whole list.
 """
 
 import enum
@@ -13,30 +13,30 @@ from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, CLIENT_LEFT, UNMAT
 
 
 class Kind(enum.Enum):
-    """How a number behaves, and what several processes make of theirs."""
+    """Kind of a metric: how its number behaves, and how the numbers of several processes are combined."""
 
     COUNTER = "counter"
-    """Grows; is added up, also over the processes that have ended."""
+    """A number that only grows; added up over all processes, also those that have ended."""
 
     HISTOGRAM = "histogram"
-    """As COUNTER, for each of its buckets."""
+    """Buckets of which each behaves as a COUNTER."""
 
     SUM = "sum"
-    """Of this moment; is added up over the processes that run."""
+    """A number of this moment; added up over the processes that run."""
 
     WORST = "worst"
-    """Of this moment; the greatest of the processes that run."""
+    """A number of this moment; the greatest one of the processes that run counts."""
 
 
 class Family(NamedTuple):
-    """A metric."""
+    """A metric: its name, its kind, its meaning, its labels."""
 
     name: str
     kind: Kind
     meaning: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
-    """Of a histogram."""
+    """Upper bounds of a histogram's buckets; empty for other kinds."""
 
     @property
     def lasts(self) -> bool:
@@ -178,4 +178,4 @@ _STATE: Final = (
 )
 
 FAMILIES: Final = {family.name: family for family in (*_REQUESTS, *_ITEMS, *_BUFFER, *_FLUSHES, *_WORK, *_STATE)}
-"""By name."""
+"""Every metric, by its name."""

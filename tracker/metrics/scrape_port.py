@@ -1,7 +1,7 @@
 """The metrics of a process that serves nothing else: `tracker worker --metrics-port`.
 
-By the server that prometheus_client brings, in a thread of its own; it shows this process alone, as it shares
-no data folder with others.
+They are served by the server that prometheus_client brings, in a thread of its own. It shows this process alone, as the
+process shares no data folder with others.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 ANSWER_TIMEOUT_S: Final = WAIT_S + 1.0
-"""For the event loop to say what it has counted; PostgreSQL may take `WAIT_S` of it."""
+"""Seconds that a scrape waits for the event loop's numbers; PostgreSQL may take `WAIT_S` of them."""
 
 
 class _Handler(WSGIRequestHandler):
-    """Says nothing, and waits for no client for ever."""
+    """Handles a scrape without a line in the log; waits for a client only until its time-out."""
 
     timeout = 10.0
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as it is called there
-        """Say nothing."""
+        """Write no line."""
 
 
 class _OfLoop:

@@ -1,4 +1,4 @@
-"""The metrics of a process: keeps them for its neighbors, and shows all to who asks."""
+"""The metrics of a process: kept in a file for the other workers, and shown to Prometheus together with theirs."""
 
 import asyncio
 import contextlib
@@ -14,15 +14,15 @@ from tracker.metrics.values import Numbers
 from tracker.metrics.worker_files import Workers
 
 PUBLISH_S: Final = 1.0
-"""How often a worker's numbers are kept: how old they are at most when another worker is asked."""
+"""Seconds between two writes of a worker's numbers: they are at most that old when another worker is scraped."""
 
 LAST_PUBLISH_TIMEOUT_S: Final = 0.5
-"""For the numbers to be kept when the process stops; a disk that hangs is not waited for."""
+"""Seconds that the last write of the numbers may take when the process stops; a disk that hangs is not waited for."""
 
 T = TypeVar("T")
 
 Source = Callable[[], Numbers]
-"""Gives the numbers of a part of this process, as they are now."""
+"""Function that returns the numbers of a part of this process, as they are now."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ class Metrics:
         self._version = metadata.version("tracker")
 
     def watch(self, *sources: Source, stored: StoredNumbers) -> None:
-        """Show what these give."""
+        """Add the numbers of `sources` and those of `stored` to what is shown."""
         self._sources.extend(sources)
         self._stored = stored
 
     async def numbers(self) -> Numbers:
-        """Return what there is to show."""
+        """Return all numbers that are shown."""
         stored = Numbers() if self._stored is None else await self._stored.read()
         live = self._live()
         total = live if self._workers is None else await self._in_thread(self._workers.total, live)
@@ -54,7 +54,7 @@ class Metrics:
         return total
 
     async def show(self, accept: str) -> Exposition:
-        """Return what there is to show, in the format that an Accept header asks for."""
+        """Return all numbers that are shown, in the format that an Accept header asks for."""
         return await self._in_thread(expose, await self.numbers(), accept)
 
     @contextlib.asynccontextmanager
@@ -71,7 +71,7 @@ class Metrics:
             self._thread.shutdown(wait=False)
 
     async def close(self) -> None:
-        """Ask PostgreSQL no more."""
+        """Stop asking PostgreSQL."""
         if self._stored is not None:
             await self._stored.close()
 

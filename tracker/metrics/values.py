@@ -1,7 +1,7 @@
 """Numbers of metrics, as they are added up.
 
-Each is a list: a single number, or of a histogram its sum and then its buckets. So adding two of a kind is one and
-the same thing for all.
+Each is a list: a single number, or for a histogram its sum and then its buckets. So two of a kind are added in the same
+way whatever they are.
 """
 
 from collections.abc import Iterator
@@ -18,26 +18,26 @@ class Numbers:
 
     def __init__(self, found: dict[str, Series] | None = None) -> None:
         self.found: dict[str, Series] = {} if found is None else found
-        """By name."""
+        """Numbers of each metric, by its name."""
 
     def put(self, name: str, value: float | Histogram, *labels: str) -> None:
-        """Add what is known of a metric; raise KeyError if there is no such."""
+        """Add a value to a metric; raise KeyError if no metric has this name."""
         numbers = [value.sum, *value.counts] if isinstance(value, Histogram) else [float(value)]
         self._combine(FAMILIES[name], labels, numbers)
 
     def add(self, others: "Numbers") -> None:
-        """Add what another one holds."""
+        """Add all numbers that `others` holds."""
         for family, labels, numbers in others.all():
             self._combine(family, labels, numbers)
 
     def lasting(self) -> "Numbers":
-        """Return a copy of what stays true when its process has ended."""
+        """Return a copy of the numbers that stay true when their process has ended."""
         return Numbers(
             {name: dict(series) for name, series in self.found.items() if name in FAMILIES and FAMILIES[name].lasts}
         )
 
     def all(self) -> Iterator[tuple[Family, tuple[str, ...], list[float]]]:
-        """Iterate over what fits this version of Tracker."""
+        """Iterate over the numbers whose names, labels and lengths fit this version of Tracker."""
         for name, series in self.found.items():
             family = FAMILIES.get(name)
             if family is None:

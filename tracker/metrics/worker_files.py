@@ -1,7 +1,7 @@
-"""What all workers of a data folder have counted, whichever of them is asked.
+"""The metrics of all workers of a data folder, added up by the one that is scraped.
 
-The kernel gives a scrape to any of them. So each keeps its numbers in a file of its folder, and who is asked adds
-up the files. Counters stay when their process has ended, and the next one in the folder goes on from them, as
+The kernel gives a scrape to any of them. So each keeps its numbers in a file of its folder, and the one that is scraped
+adds up the files. Counters stay when their process has ended, and the next one in the folder goes on from them, as
 Prometheus would take a sum that falls for a start of all anew. For the same reason nothing is shown that does not
 stand in a file yet: what was shown of a process that is killed then is what the file says.
 
@@ -25,10 +25,10 @@ from tracker.metrics.values import Numbers, Series
 FILE_NAME: Final = "metrics"
 
 SILENT_S: Final = 5.0
-"""Without a new file, after which a worker's numbers of the moment are not true any more.
+"""Seconds without a new file after which a worker counts as dead, and its numbers of the moment as not true any more.
 
-Its lock does not tell: who replays a dead worker's journal holds it too, and to try it could cost a worker that
-starts its number.
+The lock of its folder does not show that: a process that replays a dead worker's journal holds it too, and trying to
+get it could cost a worker that starts its number.
 """
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -88,7 +88,7 @@ class Workers:
         return numbers
 
     def _dead_letters(self, folder: Path) -> int:
-        """Return how many there are; read only when the files have changed."""
+        """Return the number of dead letters in `folder`; read them only when their files have changed."""
         letters = DeadLetters(folder)
         known = self._letters.get(folder)
         with contextlib.suppress(OSError):  # at this moment sent again, or removed; or not ours to read
@@ -99,7 +99,7 @@ class Workers:
 
 
 def _load(folder: Path) -> Numbers:
-    """Return what stands in a folder's file: nothing if there is none, or none that can be read."""
+    """Return the numbers in a folder's file; none if the file is missing or cannot be read."""
     try:
         return Numbers(_decode((folder / FILE_NAME).read_bytes()))
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):

@@ -25,33 +25,51 @@ from typing import Any, Final
 import asyncpg
 
 CONNECT_TIMEOUT_S: Final = 5.0
-"""To reach the server and log in. Longer, and a flush after an outage would start that much later."""
+"""Seconds until an attempt to reach the server and log in is given up.
+
+With a longer time a flush after an outage would start that much later.
+"""
 
 STATEMENT_TIMEOUT_S: Final = 30.0
-"""For one statement, asked of the server."""
+"""Seconds that one statement may take; the server enforces this."""
 
 COMMAND_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + 5
-"""The same on this side, for a server that no longer answers at all; later, so that the server's
-own word comes first."""
+"""Seconds that one statement may take; the client enforces this, for a server that no longer answers at all.
+
+It is longer than `STATEMENT_TIMEOUT_S`, so that the server's own error comes first.
+"""
 
 IDLE_TIMEOUT_S: Final = 10.0
-"""For a transaction in which nothing happens: a process that is frozen in one would keep a cart locked, and
-so every flush waiting that meets it."""
+"""Seconds that a transaction may stay open while nothing happens in it.
+
+A process that is frozen in a transaction would keep a cart locked, and every flush that needs this cart would wait.
+"""
 
 LOCK_TIMEOUT_S: Final = IDLE_TIMEOUT_S + 5
-"""For one lock, unless the caller says otherwise: longer than who holds it may be frozen, and shorter than the
-statement may take, so that the log names the lock as the reason."""
+"""Seconds that a statement waits for one lock, unless the caller sets another time.
+
+It is longer than the holder of the lock may be frozen, and shorter than the statement may take, so that the log names
+the lock as the reason.
+"""
 
 KEEPALIVE_IDLE_S: Final = 20
-"""Without traffic, after which a peer is asked whether it is still there: less than the 60 s and more after which
-firewalls and balancers forget a connection."""
+"""Seconds without traffic after which a peer is asked whether it is still there.
+
+Firewalls and load balancers forget a connection after 60 s or more, so this time is shorter.
+"""
 
 KEEPALIVE_INTERVAL_S: Final = 10
 KEEPALIVE_COUNT: Final = 3
-"""Questions without an answer, 10 s apart, after which the peer is dead: 50 s in all. Linux asks after two hours."""
+"""Number of keepalive questions without an answer, 10 s apart, after which the peer counts as dead.
+
+This takes 50 s in all. By default Linux sends the first question after two hours.
+"""
 
 UNACKNOWLEDGED_TIMEOUT_S: Final = KEEPALIVE_IDLE_S + KEEPALIVE_INTERVAL_S * KEEPALIVE_COUNT
-"""For what was sent to be acknowledged: the keepalives are not sent meanwhile, and Linux goes on for 15 minutes."""
+"""Seconds that sent data may stay unacknowledged before the connection counts as dead.
+
+During this time no keepalives are sent, and Linux by default goes on for 15 minutes.
+"""
 
 _SERVER_KEEPALIVES: Final = {
     "tcp_keepalives_idle": f"{KEEPALIVE_IDLE_S}s",
@@ -59,17 +77,20 @@ _SERVER_KEEPALIVES: Final = {
     "tcp_keepalives_count": f"{KEEPALIVE_COUNT}",
     "tcp_user_timeout": f"{UNACKNOWLEDGED_TIMEOUT_S}s",
 }
-"""The same on the server's side, where a session of a dead client may hold locks. Sockets of Unix ignore it."""
+"""Keepalive settings for the server's side, where a session of a dead client may hold locks.
+
+Unix sockets ignore them.
+"""
 
 _REFUSAL: Final = "unsupported startup parameter"
-"""What pgbouncer, and Odyssey and PgCat after it, say to a parameter that they do not know."""
+"""Text of the error with which pgbouncer, and likewise Odyssey and PgCat, refuse a parameter they do not know."""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     """A session of PostgreSQL."""
 
     def keep_alive(self) -> None:
-        """Have the kernel notice a peer that is dead, also without traffic."""
+        """Make the kernel notice a dead peer, also without traffic."""
         endpoint = self._transport.get_extra_info("socket")
         if endpoint.family not in {socket.AF_INET, socket.AF_INET6}:
             return
@@ -82,7 +103,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
             copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_TIMEOUT_S * 1000)
 
     async def is_direct(self) -> bool:
-        """Whether the peer is the session itself, and no pooler."""
+        """Return whether the peer is the server's session itself, and not a pooler."""
         # In the simple protocol, as a statement with a name would stay behind in a pooler's session.
         found = await self.execute(
             f"SELECT WHERE pg_backend_pid() = {self.get_server_pid()}",
@@ -95,7 +116,7 @@ class PooledConnection(Connection):
     """A client of a pooler that may give each of its transactions another session."""
 
     time_outs: str
-    """What sets them for the rest of a transaction."""
+    """SQL statements that set the time-outs for the rest of a transaction; they are appended to its BEGIN."""
 
     async def prepare(self, query: str, **options: Any) -> Any:  # noqa: ANN401  # as asyncpg's
         """Prepare a statement without a name: asyncpg parses it anew at each execution."""
@@ -123,10 +144,10 @@ class PooledConnection(Connection):
                 yield
 
     async def add_listener(self, channel: str, callback: Callable[..., object]) -> None:
-        """Do nothing: it is another client's session a moment later."""
+        """Do nothing: a moment later the session belongs to another client."""
 
     def get_reset_query(self) -> str:
-        """Return nothing: no transaction leaves anything behind, and what others left is theirs."""
+        """Return an empty query: our transactions leave nothing to reset, and what other clients left is not ours."""
         return ""
 
 
@@ -159,14 +180,14 @@ class Connector:
         self._meets_pooler = False
 
     async def __call__(self, *_: object, **__: object) -> Connection:
-        """Return a new connection; what a pool of asyncpg would add is passed over."""
+        """Return a new connection; ignore the arguments that a pool of asyncpg passes."""
         if not self._meets_pooler and (connection := await self._direct()) is not None:
             return connection
         self._meets_pooler = True
         return await self._pooled()
 
     async def _direct(self) -> Connection | None:
-        """Return a connection to a session itself, None if there is a pooler in between."""
+        """Return a connection directly to a session of the server, or None if there is a pooler in between."""
         try:
             connection: Connection = await asyncpg.connect(
                 **self._common,

@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own in the data folder, which lives exactly as long as its Tracker.
+"""Tracker's own PostgreSQL in the data folder, which lives exactly as long as its Tracker.
 
 The binaries come as a wheel (the `embedded` extra). The server is a plain child process that the
 kernel ends with SIGINT, PostgreSQL's fast shutdown, when its parent dies for whatever reason: after
@@ -31,15 +31,15 @@ from tracker.kit.child_process import end_with_parent
 _LOGIN: Final = ("-U", "tracker", "-d", "postgres")
 
 START_TIMEOUT_S: Final = 60.0
-"""For a predecessor to go and the server to come up; recovery after a crash is part of it."""
+"""Seconds for a previous server to end and the new one to start; includes recovery after a crash."""
 
 STOP_TIMEOUT_S: Final = 5.0
-"""For a fast shutdown, checkpoint included; after it the server is killed and recovers next time."""
+"""Seconds for a fast shutdown, with its checkpoint; after them the server is killed and recovers next time."""
 
 POLL_S: Final = 0.02
 
 MAX_SOCKET_PATH_BYTES: Final = 107
-"""Linux' limit for the path of a Unix socket (sun_path, less its NUL)."""
+"""Longest path of a Unix socket on Linux, in bytes (sun_path without its NUL)."""
 
 SOCKET_NAME: Final = ".s.PGSQL.5432"
 

@@ -16,10 +16,10 @@ from tracker.errors import ConfigurationError
 from tracker.postgres.connection import COMMAND_TIMEOUT_S, LOCK_TIMEOUT_S, Connector, PooledConnection
 
 DISPOSE_TIMEOUT_S: Final = 1.0
-"""For the connections to say goodbye; a server that hangs is not waited for."""
+"""Seconds that connections get to close in order; a server that hangs is not waited for."""
 
 POOL_TIMEOUT_S: Final = 5.0
-"""To get a connection from the pool; a reader waits no longer than this before it gets a 503."""
+"""Seconds to get a connection from the pool; a reader waits no longer than this before it gets a 503."""
 
 
 def dsn_of(url: str) -> str:
@@ -35,7 +35,7 @@ def dsn_of(url: str) -> str:
 
 
 def display_of(url: str) -> str:
-    """Return what may be shown of `url`: never a password, which may stand in its query too."""
+    """Return the part of `url` that may be shown: never the password, which may also be in its query."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     place = parts.netloc.rpartition("@")[2] or query.get("host", "")
@@ -44,7 +44,7 @@ def display_of(url: str) -> str:
 
 
 async def dispose(engine: AsyncEngine) -> None:
-    """Let go of the connections of an engine; a server that hangs is not waited for."""
+    """Close the connections of an engine; a server that hangs is not waited for."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DISPOSE_TIMEOUT_S):
             await engine.dispose()
@@ -76,7 +76,7 @@ def create_engine(
 async def engine_on(
     url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT_S, lock_timeout_s: float = LOCK_TIMEOUT_S
 ) -> AsyncIterator[AsyncEngine]:
-    """Yield an engine of one connection, which a command works with; the options are those of `create_engine`."""
+    """Yield an engine with one connection, for a command; the options are those of `create_engine`."""
     engine = create_engine(url, command_timeout_s=command_timeout_s, lock_timeout_s=lock_timeout_s)
     try:
         yield engine
@@ -85,6 +85,6 @@ async def engine_on(
 
 
 def is_pooled(connection: AsyncConnection) -> bool:
-    """Return whether a connection, which is connected, is one to a pooler."""
+    """Return whether an open connection goes to a pooler."""
     connected = connection.sync_connection
     return connected is not None and isinstance(connected.connection.driver_connection, PooledConnection)

@@ -1,4 +1,4 @@
-"""What to do about an error of PostgreSQL: try again, try again slowly, or look for the bad row.
+"""Classes of PostgreSQL errors by what to do about them: try again, try again slowly, or look for the bad row.
 
 The classes are those of SQLSTATE (PostgreSQL's manual, appendix A).
 """
@@ -13,27 +13,36 @@ from tracker.errors import TrackerError
 
 
 class Failure(enum.Enum):
-    """What an error asks for."""
+    """Classes of errors, by the reaction that they need."""
 
     TRANSIENT = "transient"
-    """The same call may succeed at any moment: PostgreSQL is away, overloaded, or chose a victim."""
+    """An error after which the same call may succeed at any moment.
+
+    PostgreSQL is away, overloaded, or has chosen this transaction as a victim.
+    """
 
     BROKEN = "broken"
-    """Somebody must mend something first: the schema, the rights, the password. The data is good."""
+    """An error after which somebody must first repair the schema, the rights or the password. The data is good."""
 
     BAD_DATA = "bad data"
-    """A row that PostgreSQL will never take."""
+    """An error because of a row that PostgreSQL will never take."""
 
 
 _BAD_DATA: Final = ("22", "23", "54000", "P0001")
-"""Data exceptions, broken constraints, a key too long for its index, and what a trigger raises."""
+"""First characters of the SQLSTATEs of bad data.
+
+They stand for data exceptions, broken constraints, a key too long for its index, and errors that a trigger raises.
+"""
 
 _BROKEN: Final = ("42", "28", "3D000", "3F000")
-"""Syntax and access rules, authentication, no such database, no such schema."""
+"""First characters of the SQLSTATEs of a broken database.
+
+They stand for syntax and access rules, authentication, no such database, and no such schema.
+"""
 
 
 class FollowUpError(Exception):
-    """What follows from a batch cannot be written; its cause says why. The batch itself may be good."""
+    """Data that follows from a batch cannot be written; the cause says why. The batch itself may be good."""
 
 
 OF_POSTGRES: Final = (
@@ -44,20 +53,20 @@ OF_POSTGRES: Final = (
     FollowUpError,
     TrackerError,
 )
-"""What an error of PostgreSQL's, or of the way there, comes as; another one is a mistake of ours."""
+"""Types of errors that come from PostgreSQL or from the way to it; any other error is a mistake in Tracker."""
 
 
 def first_line(error: Exception) -> str:
-    """Return what whoever runs a command is told of an error: the first line of what PostgreSQL or the network said."""
+    """Return the first line of an error from PostgreSQL or the network, to show it to the user of a command."""
     cause = getattr(error, "orig", None) or error
     return str(cause).partition("\n")[0] or type(cause).__name__
 
 
 def shown(error: Exception) -> str:
-    """Return what the log may say of an error: its name and, if it is PostgreSQL's or the network's, its first line.
+    """Return the text that the log may show for an error.
 
-    Never the values of a row: PostgreSQL quotes them in its DETAIL and in what it says of bad data, asyncpg where it
-    refuses a row.
+    It is the error's name and, if the error comes from PostgreSQL or the network, its first line. It never holds the
+    values of a row: PostgreSQL quotes them in its DETAIL and in errors about bad data, asyncpg where it refuses a row.
     """
     while isinstance(error, FollowUpError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
@@ -74,10 +83,10 @@ def shown(error: Exception) -> str:
 
 
 def failure_of(error: Exception) -> Failure:
-    """Return what `error`, raised by a write, asks for.
+    """Return the class of `error`, which a write raised.
 
-    What says nothing of its kind is TRANSIENT: a killed backend gives an InterfaceError without a
-    SQLSTATE. What asyncpg or Python refuse to encode (a lone surrogate, an integer beyond 64 bits)
+    An error that does not show its class is TRANSIENT: a killed backend gives an InterfaceError without
+    a SQLSTATE. Data that asyncpg or Python refuse to encode (a lone surrogate, an integer beyond 64 bits)
     never reached PostgreSQL and is BAD_DATA.
     """
     if isinstance(error, FollowUpError) and isinstance(error.__cause__, Exception):

@@ -1,4 +1,4 @@
-"""Which PostgreSQL this is about: the one in the settings, or else the embedded one."""
+"""Chooses the PostgreSQL that Tracker uses: the one in the settings, or else the embedded one."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from tracker.settings import Settings
 
 @contextlib.contextmanager
 def database(settings: Settings, *, join: bool = True) -> Iterator[str]:
-    """Yield the URL of the database that `settings` mean, running it meanwhile if it is embedded.
+    """Yield the URL of the database that `settings` choose; run that database meanwhile if it is embedded.
 
-    `join` is that of `embedded_postgres`.
+    `join` has the same meaning as in `embedded_postgres`.
     """
     if settings.database_url is not None:
         yield dsn_of(settings.database_url)

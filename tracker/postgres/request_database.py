@@ -1,6 +1,6 @@
-"""PostgreSQL as requests use it: an answer in time, also when it does not answer.
+"""PostgreSQL connections for requests: a request gets its answer in time, also when PostgreSQL does not answer.
 
-What must be written has other connections: a hundred readers must not keep it waiting.
+Writes of accepted data use other connections: a hundred readers must not make them wait.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from tracker.kit.deadlines import Waits
 from tracker.postgres.error_classes import Failure, failure_of, shown
 
 REQUEST_TIMEOUT_S: Final = 5.0
-"""For all that a request does in one go, the wait for a connection included; then it gets a 503."""
+"""Seconds for one transaction of a request, with the wait for a connection; then the request gets a 503."""
 
 logger = logging.getLogger(__name__)
 
 
 class RequestDatabase:
-    """The connections of the requests."""
+    """Gives requests their transactions, each with a time limit."""
 
     def __init__(self, engine: AsyncEngine, waits: Waits) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""A transaction of a command, tried again while PostgreSQL is busy: nobody waits for it, so it can wait for others."""
+"""Runs a command's transaction again while PostgreSQL is busy: nobody waits for it, so it can wait for others."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from tracker.postgres.error_classes import Failure, failure_of, first_line
 TRIES: Final = 10
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0
-"""Longest wait between two tries; all waits together take 11 s on average."""
+"""Longest wait between two tries, in seconds; all waits together take 11 s on average."""
 
 T = TypeVar("T")
 

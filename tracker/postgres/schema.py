@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 
 class _Found(NamedTuple):
-    """A database as it is."""
+    """The state that a database was found in."""
 
     encoding: str
     revision: str | None
-    """None if nothing was ever migrated."""
+    """Revision of the schema; None if the database was never migrated."""
 
 
 def upgrade_schema(url: str) -> None:

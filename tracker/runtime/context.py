@@ -38,26 +38,27 @@ from tracker.runtime.job_runners import follow_up_of, reservations_of
 from tracker.settings import Ack, Settings
 
 LAST_FLUSH_TIMEOUT_S: Final = 4.0
-"""For what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
+"""Seconds to store what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
 stays within 12 s, unless the disk hangs as well."""
 
 WRITE_CONNECTIONS: Final = 3
-"""Of the flusher, the recovery and the warranties alone, one for each, as none writes two batches at once: a hundred
-readers must not keep them from writing."""
+"""Connections to PostgreSQL for the flusher, the recovery and the warranties alone: a hundred readers must not keep
+them from writing. One for each is enough, as none writes two batches at once."""
 
 REQUEST_LOCK_TIMEOUT_S: Final = 1.0
-"""For a request to get a cart that another one has locked: who waits keeps one of the connections from all others."""
+"""Seconds that a request waits for a cart that another one has locked; while it waits, no other request can use its
+connection."""
 
 MIB: Final = 1024 * 1024
 
 SEGMENT_BYTES: Final = 16 * MIB
-"""Of a journal's segment before the next one begins; less where the journal may not be large."""
+"""Size of a journal's segment, in bytes, at which the next one begins; less where the journal may not be large."""
 
 logger = logging.getLogger(__name__)
 
 
 class Storing(NamedTuple):
-    """What an accepted item goes through until it is stored."""
+    """Parts that an accepted item goes through until it is stored."""
 
     aggregator: Aggregator
     journal: Journal
@@ -81,12 +82,12 @@ class Context:
     waits: Waits
     warranties: Warranties
     checkout: Checkout | None
-    """None if nobody can pay."""
+    """Service that turns carts into orders; None if no payment processor is set, so that nobody can pay."""
     lost_items: int = 0
-    """Once it has ended: how many items were accepted and are stored nowhere."""
+    """Number of items that were accepted and are stored nowhere, once the process has ended."""
 
     def stop_waiting(self) -> None:
-        """Answer everybody who waits that it did not come in time: the process is about to end."""
+        """Tell every waiting request that its confirmation did not come in time: the process is about to end."""
         self.carts.stop_waiting()
         self.waits.end()
 

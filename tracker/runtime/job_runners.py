@@ -1,4 +1,4 @@
-"""What goes on beside the requests: the jobs, and what a flush leaves them to do.
+"""Work beside the requests: the jobs, and what a flush puts into the queue for them.
 
 The only module that knows which features have jobs. httpx is imported only where reservations are switched on: a
 process without it is smaller and starts sooner.
@@ -32,11 +32,12 @@ from tracker.postgres.engine import create_engine, dispose
 from tracker.settings import Settings
 
 CONNECTION_TIMEOUT_S: Final = 60.0
-"""For a handler to get a connection: what it has heard from its service must be asked for again if it cannot be noted.
-With 5 s, two processes on a machine ten times overcommitted asked a hundred times in vain for 1,000 reservations."""
+"""Seconds that a job's handler waits for a connection: without one it cannot store what its service has answered, and
+must ask again. With 5 s, two processes on a machine ten times overcommitted asked a hundred times in vain for 1,000
+reservations."""
 
 SETTLING_CONCURRENCY: Final = 10
-"""Orders that are settled at a time: few ever need it."""
+"""Number of orders that are settled at a time; few orders ever need it."""
 
 
 def follow_up_of(settings: Settings) -> FollowUp | None:
@@ -55,10 +56,10 @@ def reservations_of(settings: Settings) -> ReservationsOf | None:
 
 @dataclass(slots=True)
 class Jobs:
-    """What the jobs of this process count; a feature that is switched off has counted nothing."""
+    """Counts of the jobs of this process; those of a feature that is switched off are zero."""
 
     ended: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By handler and result."""
+    """Number of ended calls, by handler and result."""
 
     reservations: ReservationCounts = field(default_factory=ReservationCounts)
     orders: OrderCounts = field(default_factory=OrderCounts)

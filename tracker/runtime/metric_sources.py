@@ -1,7 +1,7 @@
-"""Reads what the parts of a process count.
+"""Reads the numbers that the parts of a process count.
 
-The only place that knows where each number comes from. It runs on the event loop, so that what it reads is of one
-moment.
+This is the only place that knows where each number comes from. It runs on the event loop, so that all numbers are of
+one moment.
 """
 
 from tracker.features.checkout.domain import OrderCounts

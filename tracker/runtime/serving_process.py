@@ -27,13 +27,13 @@ from tracker.web.server.listener import BACKLOG
 from tracker.web.server.server import Server
 
 REQUESTS_IN_HAND_TIMEOUT_S: Final = 3
-"""For the requests under way when the process is told to stop, before they are cut off."""
+"""Seconds that requests under way may still take when the process is told to stop; then they are cut off."""
 
 KEEP_ALIVE_TIMEOUT_S: Final = 5
-"""How long an idle connection is kept for the next request."""
+"""Seconds that an idle connection is kept open for the next request."""
 
 OTHER_FILES: Final = 256
-"""Open files that are no connections of clients: the journal, PostgreSQL, what Python holds."""
+"""Number of open files that are no clients' connections: the journal, PostgreSQL, what Python holds."""
 
 
 def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None:

@@ -21,16 +21,17 @@ from tracker.kit.child_process import end_with_parent
 
 BACKOFF_BASE_S: Final = 0.25
 BACKOFF_CAP_S: Final = 15.0
-"""Before a worker that died is replaced, with full jitter, so that one that cannot start does not spin."""
+"""Longest delay in seconds before a worker that died is replaced, with full jitter; it keeps a worker that cannot start
+from being started without pause."""
 
 HEALTHY_S: Final = 60.0
-"""A worker that lived as long starts without delay when it dies."""
+"""Seconds after which a worker counts as healthy: when it dies later, earlier failures do not lengthen the delay."""
 
 STOP_TIMEOUT_S: Final = 15.0
-"""For the workers to stop in order, who take 12 s at most; then they are killed."""
+"""Seconds that the workers have to stop in order, which takes them 12 s at most; then they are killed."""
 
 IN_ORDER: Final = {0, 128 + signal.SIGTERM, -signal.SIGTERM}
-"""Exit codes of a worker that has stopped in order; the others while it was still starting."""
+"""Exit codes of a worker that has stopped in order: 0, or one of the others if it was still starting."""
 
 POLL_S: Final = 0.1
 

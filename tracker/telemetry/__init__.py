@@ -1,1 +1,1 @@
-"""What a process says of itself: its log, its traces, the ids of requests, and what it counts of them."""
+"""What operators see of a process: its log, its traces, the ids of its requests, and the counts of their answers."""

@@ -7,15 +7,16 @@ from bisect import bisect_left
 
 
 class Histogram:
-    """How often a value was at most each of some bounds."""
+    """Counts values in buckets, each with an upper bound, and adds them up."""
 
     __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        """Count by `bounds`, which grow."""
+        """Count by `bounds`, the upper bounds of the buckets in growing order."""
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """Of the values that a bound holds and the one before it does not; the last is of those above all bounds."""
+        """Number of values in each bucket: those up to its bound and above the bound before it. The last bucket has
+        the values above all bounds."""
         self.sum = 0.0
 
     def add(self, value: float) -> None:

@@ -31,19 +31,20 @@ from tracker.telemetry import tracing
 from tracker.telemetry.request_id import current_request_id
 
 OTHERS_LEVEL: Final = logging.WARNING
-"""Least level of a library's line. Their lesser ones are one for each call or retry, and show addresses and SQL."""
+"""Lowest level at which a library's line is logged. Libraries write lower ones for each call or retry, and show
+addresses and SQL in them."""
 
 _FIRST_KEYS: Final = ("timestamp", "level", "logger", "event")
 
 _FOREIGN_TEXT: Final = ("event", "exception", "error", "reason")
-"""The keys under which there may be words of others."""
+"""Keys of a line whose text may come from libraries or other systems."""
 
 _VALUES: Final = re.compile(
     r"\n?^(?:DETAIL|CONTEXT|HINT|\[SQL|\[parameters)\b.*$"
     r"|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b",
     re.MULTILINE,
 )
-"""PostgreSQL's and SQLAlchemy's lines about values, and what looks like the id of a cart."""
+"""Pattern of text to take out: PostgreSQL's and SQLAlchemy's lines about values, and what looks like a cart's id."""
 
 
 def set_up_logging(level: LogLevel, form: LogFormat) -> None:

@@ -1,4 +1,4 @@
-"""What was answered, counted as plainly as the hot path needs it; read when somebody asks.
+"""Counts and times of the answers, kept as simply as the hot path needs it, and read when somebody scrapes.
 
 Two ways lead to an answer, and both are counted here: the fast lane tells `Traffic` itself, and around the
 application stands `Counted`. Routes are counted by their templates, never by what a client has sent, so that
@@ -16,14 +16,15 @@ ANSWER_BOUNDS_S: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-"""From what the fast lane needs to what only a database that is away can take."""
+"""Upper bounds of the buckets of answer times, in seconds: from what the fast lane needs to what an answer takes only
+when the database is away."""
 
 UNMATCHED: Final = "unmatched"
-"""The route of whatever has none."""
+"""Name that stands for the route of a request that has none."""
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
-"""Stands for every other method: the parser knows more than thirty."""
+"""Name that stands for every method not in `METHODS`: the parser knows more than thirty."""
 
 CLIENT_LEFT: Final = 499
 """The status, as nginx counts it, of a request whose client did not wait for the answer."""
@@ -32,20 +33,20 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-"""An ASGI application; what it is called with differs in name only from one library to the next."""
+"""An ASGI application; the types of its arguments differ only in name between libraries."""
 
 Line = tuple[str, str, int]
-"""Method, route and status."""
+"""Labels of a count: method, route and status."""
 
 
 class Traffic:
-    """The requests of a process."""
+    """Counts the requests of a process."""
 
     def __init__(self) -> None:
         self.answers: dict[Line, Histogram] = {}
-        """Answer times in seconds."""
+        """Answer times in seconds, by method, route and status."""
         self.refused: dict[int, int] = {}
-        """By status: what the connection refused before it came to a route."""
+        """Number of requests that the connection refused before they came to a route, by status."""
         self._posted: dict[tuple[bytes, int], Histogram] = {}
 
     def posted(self, path: bytes, status: int, began_s: float) -> None:

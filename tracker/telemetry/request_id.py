@@ -1,6 +1,6 @@
 """The id of a request: what its `X-Request-ID` says, or else one of our own, sent back with every answer.
 
-Who calls finds by it what the log says of a request, and may give the same one to all that belongs together.
+With it a caller finds the lines of the log about a request; it may give one id to all requests that belong together.
 """
 
 import os
@@ -12,13 +12,13 @@ from typing import Final
 HEADER: Final = b"x-request-id"
 
 MAX_CHARACTERS: Final = 128
-"""Of an id that is taken over: it stands in log lines."""
+"""Longest id, in characters, that is taken over from a client; it is bounded because it stands in log lines."""
 
 _ENDS: Final = tuple(b"%02x" % number for number in range(256))
-"""Of the ids of a block, whose beginning is random and the same."""
+"""Last two hexadecimal digits of the 256 ids of a block, which all have the same random beginning."""
 
 current_request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
-"""Of the request that is being answered; empty outside of one, and in the fast lane."""
+"""Id of the request that is being answered; empty outside of a request, and in the fast lane."""
 
 _is_safe = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,%d}" % MAX_CHARACTERS).fullmatch
 

@@ -1,4 +1,4 @@
-"""The Idempotency-Key of a request: what makes that a repeat gets the answer of the first."""
+"""The Idempotency-Key of a request: a repeat with the same key gets the answer of the first."""
 
 import re
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""What `OPTIONS` says of a path: every method that it takes.
+"""The answer to `OPTIONS`: every method that a path takes.
 
 Litestar's own answer, where several handlers share a path, names the method of one of them.
 """

@@ -25,7 +25,7 @@ from tracker.errors import (
 )
 
 MAX_BODY_BYTES: Final = 65_536
-"""Of a request's body: what sendBeacon can send at most."""
+"""Largest body of a request, in bytes: the most that sendBeacon can send."""
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
@@ -34,10 +34,10 @@ _DETAILS: Final = {
     405: "this path does not take this method; see the Allow header",
     413: f"the body must be at most {MAX_BODY_BYTES} bytes",
 }
-"""What Litestar's own exceptions leave unsaid, by status."""
+"""Details that replace those of Litestar's own exceptions, which say too little, by status."""
 
 UNEXPECTED: Final = "unexpected error"
-"""Under which an error that nobody has thought of stands in the state of its request's scope, for the log."""
+"""Key in the state of a request's scope under which an unexpected error is kept for the log."""
 
 
 class Problem(Struct, omit_defaults=True):
@@ -63,7 +63,7 @@ BODY_PROBLEMS: Final = {
     413: problem_spec("The body is larger than 64 KiB"),
     415: problem_spec("The body is not JSON by its content type"),
 }
-"""Of every route that takes JSON."""
+"""Problems that every route that takes JSON may answer, by status, for OpenAPI."""
 
 
 def problem(status: int, detail: str, **more: str) -> Problem:
@@ -118,7 +118,7 @@ def _http_exception(_: AnyRequest, error: HTTPException) -> Response[Problem]:
 
 
 def _validation_exception(request: AnyRequest, error: ValidationException) -> Response[Problem]:
-    """Answer what Litestar finds wrong by itself: a parameter, or `data`, a body that is missing."""
+    """Answer 400 for an error that Litestar finds by itself: in a parameter, or in `data`, a body that is missing."""
     for found in error.extra or ():
         field, rule = (found["key"], found["message"]) if isinstance(found, dict) else ("", str(found))
         if field == "data":

@@ -14,7 +14,7 @@ from litestar.params import QueryParameter
 from tracker.errors import InvalidInputError
 
 MAX_LIMIT: Final = 1000
-"""Entries of a page."""
+"""Most entries that a page may have."""
 
 DEFAULT_LIMIT: Final = 100
 

@@ -1,12 +1,12 @@
-"""How many tracking requests one address and one cart may send: token buckets in memory of a fixed size.
+"""Limits of the tracking requests from one address and for one cart: token buckets in memory of a fixed size.
 
 Each bucket is one number, the time at which it will be full again (GCRA). A key has no bucket of its own: it has two of
 a fixed number of slots, found by its hash, and of the two the earlier time counts (a count-min sketch). So
 
 - a flood of addresses takes no memory and pushes nobody's bucket out, which a map with a bound would have to do;
 - nobody gets more than the limit: what others do in a key's slots can only count against it;
-- that happens by chance only to who shares both slots: with 1,000 addresses at their limits at a time, to 1 client in
-  70,000, and nobody can aim at it, as Python seeds the hash anew in each process.
+- that happens by chance only to a key that shares both slots: with 1,000 addresses at their limits at a time, to 1
+  client in 70,000, and nobody can aim at it, as Python seeds the hash anew in each process.
 
 A check takes 0.25 µs, 0.1 more than a plain dict without any bound would.
 """
@@ -19,22 +19,27 @@ from tracker.errors import RateLimitedError
 from tracker.kit.clock import Clock
 
 WINDOW_S: Final = 10
-"""Of requests that may come at once: a page that was offline, or an office behind one address, sends in bursts."""
+"""Seconds whose requests may come all at once: a page that was offline, or an office behind one address, sends in
+bursts."""
 
 SLOTS: Final = 1 << 19
-"""4 MiB a limit. Strangers use up all at 260,000 requests/s (and a rate of 1), more than a worker answers."""
+"""Number of slots of a limit, which take 4 MiB.
+
+Strangers use up all at 260,000 requests/s (and a rate of 1), more than a worker answers.
+"""
 
 _SLOT_MASK: Final = SLOTS - 1
 _SECOND_SLOT_SHIFT: Final = 20
 
 _IPV6_NETWORK_BYTES: Final = 8
-"""A subscriber gets a /64, and may use any of its addresses."""
+"""Length in bytes of the part of an IPv6 address that counts: a subscriber gets a /64, and may use any of it."""
 
 _IPV4_IN_IPV6: Final = bytes(10) + b"\xff\xff"
-"""How a socket for both begins an IPv4 address."""
+"""First bytes of an IPv4 address as a socket for both IPv4 and IPv6 shows it."""
 
 NO_ADDRESS: Final = b""
-"""The key of all clients whose address is none: a proxy that hands on what they say about themselves."""
+"""Key of all clients whose address is not a valid one, as behind a proxy that hands on what clients say about
+themselves."""
 
 
 class RateLimit:
@@ -73,7 +78,7 @@ class RateLimits:
     """The limits of one worker."""
 
     def __init__(self, clock: Clock, *, per_address: int | None, per_cart: int | None) -> None:
-        """Take the requests a second; None is no limit."""
+        """Take the allowed requests a second from an address and for a cart; None means no limit."""
         self._now_s = clock.elapsed_s
         self._addresses = None if per_address is None else RateLimit(per_address)
         self._carts = None if per_cart is None else RateLimit(per_cart)
@@ -110,7 +115,7 @@ def _error(limit: str, per_s: int) -> RateLimitedError:
 
 
 def address_key(address: str) -> bytes:
-    """Return what an address is counted under: IPv4 by itself, also inside IPv6, and IPv6 by its /64."""
+    """Return the key under which an address is counted: IPv4 by itself, also inside IPv6, and IPv6 by its /64."""
     try:
         if ":" not in address:
             return socket.inet_pton(socket.AF_INET, address)

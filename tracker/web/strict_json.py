@@ -18,8 +18,8 @@ from msgspec import Struct
 from tracker.errors import InvalidInputError, UnsupportedMediaTypeError
 
 JSON_MEDIA_TYPES: Final = frozenset({"", "application/json", "text/plain"})
-"""What JSON arrives as: text/plain is what sendBeacon and fetch send of themselves, and what needs
-no preflight; a request without a content type is read as JSON too."""
+"""Content types of a body that is read as JSON: text/plain is what sendBeacon and fetch send by default, and needs no
+preflight; a request without a content type is read as JSON too."""
 
 T = TypeVar("T", bound=Struct)
 
@@ -50,7 +50,7 @@ class StrictJSON(MsgspecDTO[T]):
 
 @dataclass
 class JSONOperation(Operation):
-    """How OpenAPI describes a route that takes JSON as text/plain too, or answers nothing."""
+    """Describes for OpenAPI a route that takes JSON as text/plain too, or answers nothing."""
 
     def __post_init__(self) -> None:
         """Add the second media type; an empty answer has no media type at all."""

@@ -1,6 +1,6 @@
-"""Writes a batch of items, and with it what follows from them.
+"""Writes a batch of items, and in the same transaction whatever must follow from them.
 
-What comes too late for its cart goes where that one leads.
+Items that arrive too late for their cart are written to the cart that took its place.
 """
 
 import logging
@@ -55,7 +55,7 @@ class BatchWriter:
             batch = await self._write(batch)
 
     async def _write(self, batch: Batch) -> Batch:
-        """Write what belongs where it is; return what must go elsewhere."""
+        """Write the items that belong to the cart they name; return those that must go to another cart."""
         if self._alone:
             async with self._autocommit.connect() as connection:
                 if not is_pooled(connection):
@@ -74,7 +74,7 @@ class BatchWriter:
 
 
 async def _late(connection: AsyncConnection, batch: Batch, elsewhere: Elsewhere) -> Batch:
-    """Return what of a batch has come too late for its carts, under those that took their place."""
+    """Return the items of a batch that came too late for their carts, under the carts that took their place."""
     if not elsewhere:
         return {}
     late = {key: item for key, item in batch.items() if key[0] in elsewhere}

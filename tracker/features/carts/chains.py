@@ -1,6 +1,6 @@
-"""Where the items of a cart that is closed belong: the SQL that walks along chains of carts.
+"""SQL that follows chains of carts, to find where the items of a closed cart belong.
 
-A cart that takes no items any more names the one that does.
+A cart that takes no items any more names the cart that takes them instead.
 """
 
 from collections.abc import Collection
@@ -73,7 +73,7 @@ _HELD: Final = (
 
 
 async def ends(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, CartId]:
-    """Return, of those carts that are known, which takes their items now: itself, or the last of its chain."""
+    """Return, for each of the known carts, the cart that takes its items now: itself, or the last of its chain."""
     rows = await connection.execute(_ENDS, {"ids": list(cart_ids)})
     return {row.asked: row.id for row in rows}
 
@@ -81,9 +81,10 @@ async def ends(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dic
 async def erased(
     connection: AsyncConnection, known: Collection[CartId], unknown: Collection[CartId]
 ) -> dict[CartId, int]:
-    """Return, by cart, up to which stamp its items are erased: as the carts of its chain say, or else the horizon.
+    """Return, for each cart, the stamp up to which its items are erased.
 
-    A cart that leads to an erased one counts as erased with it: what came for the first may have gone to the other.
+    A known cart takes it from the carts of its chain, an unknown cart from the horizon. A cart that leads to an erased
+    one counts as erased with it: what came for the first may have gone to the other.
     """
     rows = await connection.execute(_ERASED, {"ids": list(known)})
     found = {row.asked: int(row[1]) for row in rows}
@@ -95,7 +96,7 @@ async def erased(
 async def held(
     connection: AsyncConnection, cart_ids: Collection[CartId], external_ids: Collection[str]
 ) -> dict[ItemKey, list[Held]]:
-    """Return what the closed carts of each chain hold of some items, by the cart that was asked for and the item."""
+    """Return the given items as the closed carts of each chain hold them, by the asked cart and the item."""
     found: dict[ItemKey, list[Held]] = {}
     values = {"ids": list(cart_ids), "external_ids": list(external_ids)}
     for asked, external_id, closed_stamp, *fields in await connection.execute(_HELD, values):

@@ -11,7 +11,7 @@ from typing import Final
 from tracker.ingest.items import CartId
 
 MAX_AGE_S: Final = 72 * 60 * 60
-"""Seconds a cart is kept by the browser (brief 1: 72 hours)."""
+"""Seconds for which a browser keeps a cart: 72 hours."""
 
 _HEX: Final = "[0-9a-fA-F]"
 _CART_ID: Final = re.compile(
@@ -45,7 +45,7 @@ def set_cookie_header(cart_id: CartId, *, secure: bool) -> str:
 def drop_cookie_header(*, secure: bool) -> str:
     """Return the value of the Set-Cookie header that takes the cart from a browser.
 
-    With the attributes that it was set with, or the browser would take it for another cookie.
+    It has the attributes that the cookie was set with, or the browser would take it for another cookie.
     """
     return _header("", 0, secure=secure)
 

@@ -21,7 +21,7 @@ SETS_COOKIE: Final = ResponseHeader(
 
 @dataclass
 class CartOperation(JSONOperation):
-    """How OpenAPI describes a route that takes the cart from its cookie."""
+    """Adds the cart cookie to the OpenAPI description of a route that takes the cart from it."""
 
     def __post_init__(self) -> None:
         """Add the cookie."""

@@ -1,4 +1,4 @@
-"""Carts: which fields an item may have, what becomes of what comes too late, and the ids of carts."""
+"""Rules for carts: which fields an item may have, what happens to items that come too late, and the ids of carts."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,17 +9,17 @@ from tracker.ingest.items import Batch, CartId, Item, ItemKey
 from tracker.kit.text_rules import check_text, uuid_of
 
 MAX_EXTERNAL_ID_BYTES: Final = 255
-"""Bytes of UTF-8. An index key of 2,700 random bytes is refused by PostgreSQL (54000)."""
+"""Longest external id, in bytes of UTF-8. PostgreSQL refuses an index key of 2,700 random bytes (error 54000)."""
 
 MAX_NAME_BYTES: Final = 2048
-"""Bytes of UTF-8."""
+"""Longest name of an item, in bytes of UTF-8."""
 
 MIN_VALUE: Final = -(2**63)
 MAX_VALUE: Final = 2**63 - 1
-"""Cents, as PostgreSQL's bigint holds them."""
+"""Highest value of an item, in cents: the largest number that PostgreSQL's bigint holds."""
 
 MAX_QUANTITY: Final = 2**31 - 1
-"""As PostgreSQL's integer holds it."""
+"""Highest quantity of an item: the largest number that PostgreSQL's integer holds."""
 
 Shown = dict[str, tuple[Item, Reservation]]
 """The items in a cart by external id, first added first, without the removed ones."""
@@ -29,7 +29,7 @@ Held = tuple[Item, int]
 
 
 def without_erased(batch: Batch, erased: Mapping[CartId, int]) -> Batch:
-    """Return `batch` without what was written up to the stamp at which its cart was erased."""
+    """Return `batch` without the writes that have a stamp up to the one at which their cart was erased."""
     kept: Batch = {}
     for key, item in batch.items():
         if (newer := item.since(erased.get(key[0], 0))) is not None:
@@ -38,10 +38,10 @@ def without_erased(batch: Batch, erased: Mapping[CartId, int]) -> Batch:
 
 
 def redirected(batch: Batch, ends: Mapping[CartId, CartId], held: Mapping[ItemKey, Sequence[Held]]) -> Batch:
-    """Return what the items of the carts in `ends` say beyond what `held` says, under the cart that each must go to.
+    """Return the late writes for the carts in `ends`, each under the cart that it must go to.
 
-    A late write goes to the next cart; but what a closed cart holds was bought with it, and comes once more when a
-    journal is replayed.
+    A late write goes to the next cart. What a closed cart holds, as `held` says, was bought with it and comes once more
+    when a journal is replayed, so it is left out.
     """
     moved: Batch = {}
     for key, item in batch.items():

@@ -1,8 +1,8 @@
-"""What clients of the tracking routes send and get, as Structs.
+"""Structs that clients of the tracking routes send and get.
 
 The rule of a field stands in its type: msgspec checks it, OpenAPI shows it and the error quotes it.
-What a JSON schema cannot say (lengths in bytes, NUL, one field instead of another) stands in
-`__post_init__`, so that no instance exists that breaks it.
+Rules that a JSON schema cannot express (lengths in bytes, NUL, one field instead of another) stand in
+`__post_init__`, so that no instance exists that breaks them.
 """
 
 from datetime import datetime
@@ -69,7 +69,7 @@ class ItemIn(Struct):
     quantity: Quantity | None = None
 
     def __post_init__(self) -> None:
-        """Check what the types cannot say."""
+        """Check the rules that the types cannot express."""
         check_external_id("external_id", self.external_id)
         if self.name is not None:
             check_name("name", self.name)
@@ -87,7 +87,7 @@ WHAT_NAMES_A_PRODUCT: Final = {
         },
     ]
 }
-"""What the schema of `ProductIn` says beside its fields; `__post_init__` checks it."""
+"""Part of the schema of `ProductIn` that its fields do not express; `__post_init__` checks it."""
 
 
 class ProductIn(Struct):
@@ -106,7 +106,7 @@ class ProductIn(Struct):
     ] = msgspec.field(default_factory=msgspec.Raw)
 
     def __post_init__(self) -> None:
-        """Check what the types cannot say."""
+        """Check the rules that the types cannot express."""
         if self.product_id is not None:
             check_external_id("product_id", self.product_id)
         elif self.name is None or self.quantity is None:
@@ -118,7 +118,7 @@ class ProductIn(Struct):
 
     @property
     def cart_id_text(self) -> str | None:
-        """What `cart_id` says, if it is a string."""
+        """The value of `cart_id`, if it is a string."""
         try:
             return msgspec.json.decode(self.cart_id, type=str)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -126,7 +126,7 @@ class ProductIn(Struct):
 
     @property
     def external_id(self) -> str:
-        """What identifies the item: its product id, or else its name."""
+        """The id of the item in its cart: its product id, or else its name."""
         return self.product_id or str(self.name)
 
 

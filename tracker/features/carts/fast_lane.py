@@ -32,7 +32,7 @@ _decode_product = msgspec.json.Decoder(ProductIn).decode
 
 
 class Carts(Protocol):
-    """Who takes the items: `CartService`, or what stands around it."""
+    """The service that takes the items: `CartService`, or a wrapper around it."""
 
     def take(
         self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
@@ -42,7 +42,7 @@ class Carts(Protocol):
 
 
 class FastLane:
-    """Who answers a request before Litestar would."""
+    """Answers plain tracking requests before they would reach Litestar."""
 
     def __init__(
         self, carts: Callable[[], Carts], guard: Guard, limits: RateLimits, others: Lane | None = None
@@ -81,7 +81,7 @@ class FastLane:
     def _item(
         self, carts: Carts, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
     ) -> Reply | Later | None:
-        """Do what `routes.add_item` does, or return None to have it done there."""
+        """Put an item into the cart, as `routes.add_item` does, or return None to leave the request to it."""
         cart = cart_id or new_cart_id()
         try:
             item = _decode_item(body)
@@ -100,7 +100,7 @@ class FastLane:
     def _product(
         self, carts: Carts, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
     ) -> Reply | Later | None:
-        """Do what `routes.add_product` does, or return None to have it done there."""
+        """Put a product into the cart, as `routes.add_product` does, or return None to leave the request to it."""
         try:
             product = _decode_product(body)
             known = cart_id or parse_cart_id(product.cart_id_text)
@@ -121,7 +121,7 @@ class FastLane:
 
 
 def _confirmed(answer: Reply, cart: CartId, passed: Pass, begin: bytes, reason: str | None) -> Reply:
-    """Return `answer`, or the 503 that says for what `reason` it cannot be given."""
+    """Return `answer`, or a 503 with the `reason` if the item was not confirmed."""
     if reason is None:
         return answer
     return refused(UnconfirmedError(cart, reason), passed, begin, _set_cookie(cart, passed))

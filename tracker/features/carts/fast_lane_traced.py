@@ -1,4 +1,4 @@
-"""What answers a traced request in the place of the fast lane; all others take that as it is.
+"""Gives sampled requests a span around the fast lane; other requests pass straight through.
 
 So a request costs nothing for it where tracing is off, and 0.4 µs where it is on and another is traced.
 """
@@ -14,7 +14,7 @@ from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer
 
 
 class TracedCarts:
-    """The carts of a process as a lane for traced requests takes them."""
+    """Gives traced requests the carts of a process, so that what their writes lead to is traced with them."""
 
     def __init__(self, carts: CartService) -> None:
         self._carts = carts
@@ -22,12 +22,12 @@ class TracedCarts:
     def take(
         self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
     ) -> Confirmation | None:
-        """Do what `CartService.take` does, and remember the request."""
+        """Take a write as `CartService.take` does, and remember the request for its trace."""
         return self._carts.take_and_note(cart_id, external_id, name, value, quantity)
 
 
 class TracedLane:
-    """A lane for all requests, of which some are traced."""
+    """Sends traced requests, each with a span, to one lane and all other requests straight to another."""
 
     def __init__(self, lane: Lane, for_traced: Lane) -> None:
         self._lane = lane

@@ -1,4 +1,4 @@
-"""What Tracker does with carts: accept an item, show a cart.
+"""The service for carts: it accepts an item, and shows a cart.
 
 Nothing on the accepting side waits for PostgreSQL, unless the acknowledgement level asks for it.
 """
@@ -26,7 +26,7 @@ from tracker.settings import Ack
 from tracker.telemetry import tracing
 
 FULL_TOLD_EVERY_S: Final = 60.0
-"""Least time between two lines of the log that say that the buffer is full: each item that is refused finds it so."""
+"""Minimum seconds between two log lines that say that the buffer is full: every refused item finds it full."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ ReservationsOf = Callable[[AsyncConnection, CartId], Awaitable[dict[str, Reserva
 
 
 class CartReader:
-    """Reads what is stored of a cart."""
+    """Reads the stored items and reservations of a cart."""
 
     def __init__(self, database: RequestDatabase, reservations_of: ReservationsOf | None = None) -> None:
         """Read from `database`; without `reservations_of` reservations are switched off."""
@@ -52,14 +52,14 @@ class CartReader:
         return self._reservations_of is not None
 
     async def read(self, cart_id: CartId) -> Stored:
-        """Return what is stored of a cart."""
+        """Return the stored items and reservations of a cart."""
         async with self._database.transaction() as connection:
             items = await store.read_items(connection, cart_id)
             return items, await self._reservations_of(connection, cart_id) if self._reservations_of else {}
 
 
 class CartService:
-    """The carts of one process."""
+    """Accepts items into carts and shows carts; one instance serves the whole process."""
 
     def __init__(
         self,
@@ -83,15 +83,16 @@ class CartService:
         self._commit_timeout_s = commit_timeout_s
         self._full_told_s = -FULL_TOLD_EVERY_S
         self.accepted = 0
-        """How many writes were taken."""
+        """Number of writes that were taken."""
 
     def take(
         self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
     ) -> Confirmation | None:
         """Take a write of an item, whose fields are valid.
 
-        Return None if it is acknowledged, or else what says when it is, or why not (levels `fsync` and
-        `commit`). Raises BufferFullError or JournalUnavailableError when nothing was taken.
+        Return None if it is acknowledged at once (other levels than `fsync` and `commit`), or else a confirmation that
+        tells when it is acknowledged, or why it is not. Raises BufferFullError or JournalUnavailableError when nothing
+        was taken.
         """
         try:
             self._aggregator.check_room()
@@ -120,7 +121,7 @@ class CartService:
     def take_and_note(
         self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
     ) -> Confirmation | None:
-        """Do what `take` does; if the request is traced, what the write leads to is traced with it."""
+        """Take a write as `take` does; if the request is traced, what the write leads to is traced with it."""
         confirmation = self.take(cart_id, external_id, name, value, quantity)
         if (span := tracing.current()) is not None:
             self._flusher.causes.note((cart_id, external_id), span.traceparent)
@@ -189,5 +190,5 @@ class CartService:
 
 
 def keeps_journal(ack: Ack) -> bool:
-    """Whether an acknowledgement level promises something of the journal."""
+    """Return whether an acknowledgement level needs the journal for what it promises."""
     return ack in {Ack.JOURNAL, Ack.FSYNC}

@@ -1,4 +1,4 @@
-"""The SQL of items. Never commits: whoever gives the connection decides when.
+"""The SQL of items. Never commits: the caller, who gives the connection, decides when.
 
 A batch is one statement whatever its size: arrays go in as nine parameters and come apart in
 `unnest` (measured at about twice the rate of an executemany of VALUES, and with no limit on the
@@ -7,14 +7,14 @@ its end. Rows are sorted by key, so that several workers lock them in one order:
 400 overlapping batches ended in a deadlock.
 
 A cart that was purchased or merged into another takes no items any more, however late they come. So the
-statement locks the carts it knows (KEY SHARE, as the check of the foreign key does; whoever closes a cart
-takes FOR UPDATE) and leaves alone what belongs elsewhere; the caller sends that there, merged with what
-may go there anyway. It costs nothing that can be measured: 1.92 s of PostgreSQL's CPU for 200,000 items, 1.99
+statement locks the carts it knows (KEY SHARE, as the check of the foreign key does; a transaction that closes a cart
+takes FOR UPDATE) and leaves alone the items that belong elsewhere; the caller sends these there, merged with the items
+that go there anyway. It costs nothing that can be measured: 1.92 s of PostgreSQL's CPU for 200,000 items, 1.99
 without.
 
-The same look at the cart tells whether it was erased. A batch that says something of a cart from before that, or of an
+The same look at the cart tells whether it was erased. A batch with writes to a cart from before that, or to an
 unknown cart from before the horizon, comes out of a journal, or has waited: it is left alone too, and the caller sends
-once more what is newer.
+once more the writes that are newer.
 
 The statement keeps to what CockroachDB and YugabyteDB also speak; on Citus the lock must go, and an item
 that comes in the moment of a purchase may then stay in the purchased cart.
@@ -52,10 +52,10 @@ from tracker.features.carts.tables import carts, horizon, items
 from tracker.ingest.items import DEFAULT_QUANTITY, Batch, CartId, Item
 
 Written = tuple[CartId, str, int]
-"""Cart, item and the quantity that is stored."""
+"""A written item: the cart, the item's external id and the quantity that is stored."""
 
 Elsewhere = dict[CartId, CartId]
-"""By cart, where its items must go instead: to the cart that took its place, or once more to the same one."""
+"""For each cart, where its items must go instead: to the cart that took its place, or once more to the same cart."""
 
 _REGISTERS: Final = ("name", "value", "quantity")
 """The fields with a stamp of their own, in the column `<field>_stamp`."""
@@ -177,13 +177,13 @@ _CART: Final = select(items.c.external_id, *(items.c[field] for field in Item.__
 
 
 async def write_items(connection: AsyncConnection, batch: Batch) -> Elsewhere:
-    """Merge the items of `batch` into what is stored, creating their carts; return whose items were not."""
+    """Merge the items of `batch` into the stored ones, creating their carts; return the carts whose items were not."""
     rows = await connection.execute(_WRITE, _parameters(batch))
     return {cart_id: next_cart_id for cart_id, next_cart_id, *_ in rows}
 
 
 async def write_and_return_items(connection: AsyncConnection, batch: Batch) -> tuple[list[Written], Elsewhere]:
-    """Do what `write_items` does; return what has changed, as it is stored now, too."""
+    """Merge items as `write_items` does; also return what has changed, as it is stored now."""
     written: list[Written] = []
     elsewhere: Elsewhere = {}
     for cart_id, next_cart_id, external_id, quantity in await connection.execute(_WRITE_RETURNING, _parameters(batch)):

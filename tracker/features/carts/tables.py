@@ -58,7 +58,7 @@ horizon = Table(
     Column("stamp", BigInteger, nullable=False),
     CheckConstraint("id = 1", name="only_one"),
 )
-"""One row, once something was pruned: the greatest stamp that counted as too old."""
+"""The horizon: one row, once something was pruned, with the greatest stamp that counted as too old."""
 
 items = Table(
     "items",

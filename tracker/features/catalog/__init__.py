@@ -1,1 +1,1 @@
-"""What the store sells."""
+"""The catalog: the products that the store sells."""

@@ -1,4 +1,4 @@
-"""Products out of a CSV: a line that is none is reported, and the next one is read as if nothing were.
+"""Reads products from a CSV file: a bad line is reported, and reading goes on with the next line.
 
 The file is read as bytes, line by line, so that the number of a line is the one that an editor shows, and
 so that a line that is not UTF-8 costs only itself. Nothing but the record in hand is kept in memory.
@@ -15,10 +15,10 @@ from tracker.features.catalog.domain import MAX_PRICE, Numbered, Product, check_
 REQUIRED: Final = ("sku", "title", "item_type", "price", "currency")
 
 OPTIONAL: Final = {"description": "", "active": "true"}
-"""Columns that may be missing, with what is taken then."""
+"""Columns that may be missing, each with the value that is used then."""
 
 MAX_LINE_BYTES: Final = 128 * 1024
-"""Longest line: more than three times what the longest product takes, each character of it quoted."""
+"""Longest line, in bytes: more than three times what the longest product takes, each character of it quoted."""
 
 _PROGRESS_BYTES: Final = 64 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
@@ -119,7 +119,7 @@ class _Lines:
         self._on_read = on_read
         self._unsaid_bytes = 0
         self.number = 0
-        """Of the last line that was read, from 1 on."""
+        """Number of the last line that was read; the first line is 1."""
         self.last_undecodable = 0
         """Number of the last line that was not UTF-8; its other bytes became lone surrogates."""
 

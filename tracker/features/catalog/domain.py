@@ -1,4 +1,4 @@
-"""What a product is, and the rules for what it may hold.
+"""Products, and the rules for what their fields may hold.
 
 A product that is not sold any more is not deleted but made inactive: carts and orders still name it.
 """
@@ -13,30 +13,33 @@ from tracker.errors import InvalidInputError
 from tracker.kit.text_rules import check_text
 
 MAX_SKU_BYTES: Final = 255
-"""Bytes of UTF-8: an item in a cart names its product by the SKU, so it is as long as an external id."""
+"""Longest SKU, in bytes of UTF-8. An item in a cart uses the SKU as its external id, which is as long."""
 
 MAX_TITLE_BYTES: Final = 2048
-"""Bytes of UTF-8; a word of PostgreSQL's text search may not be longer than 2,046."""
+"""Longest title, in bytes of UTF-8. A word of PostgreSQL's text search may not be longer than 2,046."""
 
 MAX_DESCRIPTION_BYTES: Final = 16 * 1024
 MAX_ITEM_TYPE_BYTES: Final = 255
 MAX_PRICE: Final = 2**63 - 1
-"""Cents, as PostgreSQL's bigint holds them."""
+"""Highest price, in cents: the largest number that PostgreSQL's bigint holds."""
 
 MAX_SEARCH_BYTES: Final = 255
-"""Bytes of UTF-8 that are searched for: enough for a title's words, too little for a costly query."""
+"""Longest search text, in bytes of UTF-8: enough for a title's words, too little for a costly query."""
 
 PUNCTUATION: Final = string.punctuation
-"""ASCII's: parts the words of a title, as PostgreSQL's own parser takes BLACK/BLUE for one word, a path."""
+"""ASCII punctuation, which separates the words of a title.
+
+PostgreSQL's own parser would take BLACK/BLUE for a single word, a path.
+"""
 
 _PARTS: Final = (
     r"\u0009-\u000d\u001c-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u007e"
     r"\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-"""ASCII's punctuation, and what Python takes for spaces."""
+"""Characters that separate words, for a regular expression: ASCII punctuation, and what Python takes for spaces."""
 
 SEARCH_PATTERN: Final = rf"^[^\u0000]*[^\u0000{_PARTS}][^\u0000]*$"
-"""What `words_of` takes, for a schema: something that is neither punctuation nor space."""
+"""Pattern, for a schema, of the texts that `words_of` accepts: at least one character is no punctuation or space."""
 
 _TO_SPACES: Final = str.maketrans(PUNCTUATION, " " * len(PUNCTUATION))
 
@@ -51,9 +54,9 @@ class Product(Struct, frozen=True, gc=False):
     description: str
     item_type: str
     price: int
-    """Cents of `currency`."""
+    """Price in cents of `currency`."""
     currency: str
-    """Three capital letters (ISO 4217)."""
+    """Currency code: three capital letters (ISO 4217)."""
     active: bool
     """Whether it is sold now."""
 

@@ -1,4 +1,4 @@
-"""What clients of the catalog ask for and get."""
+"""Structs for the catalog that clients get, and the rule for the SKUs that they ask for."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -9,7 +9,7 @@ from tracker.errors import InvalidInputError
 from tracker.features.catalog.domain import Product, check_sku
 
 MAX_SKUS: Final = 100
-"""Of one request, if they fit into the 16 KiB that its head may have."""
+"""Most SKUs that one request may ask for, if they fit into the 16 KiB that its head may have."""
 
 
 class ProductOut(Struct):

@@ -1,4 +1,4 @@
-"""What Tracker does with the catalog: show products, and take them in or give them out as a whole."""
+"""The service for the catalog: it shows products, and imports or exports all of them."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from tracker.postgres.request_database import RequestDatabase
 
 
 class Catalog:
-    """The products, for requests.
+    """Finds products for requests.
 
     Its methods raise DatabaseUnavailableError when PostgreSQL does not answer in time.
     """
@@ -53,7 +53,7 @@ async def active_products(connection: AsyncConnection, skus: Sequence[str]) -> d
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import has done, in products."""
+    """Result of an import, in numbers of products."""
 
     new: int
     changed: int
@@ -61,7 +61,7 @@ class Imported:
 
     @property
     def total(self) -> int:
-        """All that are in the catalog now because they stood in the file."""
+        """Number of products that are in the catalog now because they stood in the file."""
         return self.new + self.changed + self.unchanged
 
 
@@ -72,9 +72,9 @@ async def import_products(
     report: Callable[[int, str], None],
     confirm: Callable[[], None],
 ) -> Imported:
-    """Put products into the catalog in one transaction, new ones or over those with the same SKU.
+    """Put products into the catalog in one transaction; a product replaces the one with the same SKU.
 
-    Of several with one SKU the first counts; `report` is told the line of each other one. `confirm` is
+    If several products have one SKU, the first counts; `report` is told the line of each other one. `confirm` is
     called before anything is written: what it raises leaves the catalog as it was. Raises
     DatabaseUnavailableError.
     """

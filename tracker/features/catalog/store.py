@@ -35,7 +35,7 @@ from tracker.features.catalog.domain import Numbered, Product
 from tracker.features.catalog.tables import TITLE_WORDS, products
 
 RECORDS_AT_ONCE: Final = 1000
-"""Between two looks at whether the connection is still there and nobody has pressed Ctrl-C."""
+"""Records between two checks whether the connection is still there and nobody has pressed Ctrl-C."""
 
 _COLUMNS: Final = tuple(products.c[field] for field in Product.__struct_fields__)
 
@@ -67,7 +67,7 @@ _FOUND_PAGE: Final = _PAGE.where(
 _FIRST: Final = func.min(_STAGED.c.line).over(partition_by=_STAGED.c.sku).label("first")
 
 _NUMBERED: Final = select(_STAGED, _FIRST).subquery("numbered")
-"""What is staged, each line with the one that has its SKU first."""
+"""Query of the staged products: each line, with the line that has its SKU first."""
 
 _REPEATS: Final = (
     select(_NUMBERED.c.line, _NUMBERED.c.first).where(_NUMBERED.c.line > _NUMBERED.c.first).order_by(_NUMBERED.c.line)
@@ -160,7 +160,7 @@ async def repeats(connection: AsyncConnection) -> AsyncIterator[tuple[int, int]]
 
 
 async def merge_staged(connection: AsyncConnection) -> tuple[int, int]:
-    """Write what is staged into the catalog, of each SKU the first line; return how many are new, and changed."""
+    """Write the staged products into the catalog, for each SKU the first line; return how many are new, and changed."""
     new, changed = (await connection.execute(_MERGE)).one()
     # Until autovacuum came by, a search in a million new products read the wrong index and took up to 3 s.
     if new or changed:

@@ -12,7 +12,7 @@ _QUOTED: Final = PUNCTUATION.replace("'", "''")
 TITLE_WORDS: Final = (
     f"to_tsvector('simple'::regconfig, translate(title, '{_QUOTED}'::text, '{' ' * len(PUNCTUATION)}'::text))"
 )
-"""What the index holds: a search must be for this very expression to be served by it."""
+"""SQL expression of the title index: only a search for this very expression can use the index."""
 
 products = Table(
     "products",

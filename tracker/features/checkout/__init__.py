@@ -1,1 +1,1 @@
-"""A cart becomes an order, and the order is paid for."""
+"""The checkout: a cart becomes an order, and the order is paid for."""

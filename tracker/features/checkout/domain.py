@@ -1,4 +1,4 @@
-"""What an order is, and the states it goes through.
+"""Orders, and the states they go through.
 
 An order begins as `paying`, in the transaction that marks its cart as purchased. It ends as `paid`, or as
 `failed`, and then the cart is open again. Nothing leaves either of these states.
@@ -15,14 +15,14 @@ from msgspec import Struct
 from tracker.errors import ConflictError
 
 MAX_TOTAL: Final = 2**63 - 1
-"""Cents, as PostgreSQL's bigint holds them."""
+"""Highest total of an order, in cents: the largest number that PostgreSQL's bigint holds."""
 
 
 class Status(enum.Enum):
     """How far an order is."""
 
     PAYING = "paying"
-    """The payment processor is asked, or what became of that is not known yet."""
+    """The payment processor is asked, or it is not known yet whether it has charged the customer."""
 
     PAID = "paid"
     FAILED = "failed"
@@ -31,25 +31,25 @@ class Status(enum.Enum):
 
 @dataclass(slots=True)
 class OrderCounts:
-    """What has become of the orders that this process had to do with."""
+    """Numbers of orders that this process had to do with, by what became of them."""
 
     placed: int = 0
     paid: int = 0
     failed: int = 0
     unsettled: int = 0
-    """Those whose checkout came to no end in time; a job settles them."""
+    """Number of orders whose checkout did not end in time; a job settles them."""
     to_pay_back: int = 0
-    """Those that have failed, and whose payment was charged all the same."""
+    """Number of orders that have failed although their payment was charged."""
 
 
 class Line(Struct, frozen=True):
-    """What was bought of one product, as it was then."""
+    """A line of an order: one product, with its data at the time when it was bought."""
 
     sku: str
     title: str
     item_type: str
     price: int
-    """Of one, in cents."""
+    """Price of one piece, in cents."""
     quantity: int
 
 
@@ -65,9 +65,9 @@ class Order(Struct, frozen=True):
     payment_id: str | None
     status: Status
     reason: str | None
-    """Why it failed."""
+    """Reason for which the order failed, if it did."""
     total: int
-    """In cents."""
+    """Sum of all lines, in cents."""
     currency: str
     created_at: datetime
 

@@ -1,4 +1,4 @@
-"""What a checkout takes and gives, as Structs."""
+"""Structs that a checkout takes and gives."""
 
 from datetime import datetime
 from typing import Annotated

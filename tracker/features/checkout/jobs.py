@@ -30,13 +30,16 @@ from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
 
 JOB: Final = "settle"
-"""Name of the handler."""
+"""Name of the handler that settles orders."""
 
 ASK_AGAIN_S: Final = 60.0
-"""Wait, on average, until a processor that does not know yet, or does not answer, is asked again."""
+"""Average seconds until a processor that does not know the result yet, or does not answer, is asked again."""
 
 OTHER_PROCESSOR_S: Final = 600.0
-"""The same for an order of a processor that is not the configured one: somebody must set that back for a while."""
+"""Average seconds until an order of a processor that is not the configured one is tried again.
+
+Somebody must set that processor again for a while.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ async def settle_later(connection: AsyncConnection, order_id: str) -> None:
 
 
 class Settler:
-    """Settles orders, one a job."""
+    """Settles orders, one order for each job."""
 
     def __init__(self, engine: AsyncEngine, processor: Processor, follow_up: FollowUp | None) -> None:
         self._engine = engine
@@ -56,7 +59,7 @@ class Settler:
         self.counts = OrderCounts()
 
     async def settle(self, payload: bytes) -> None:
-        """Do a job; raise TryAgainError if it must be done again."""
+        """Settle the order of a job; raise TryAgainError if it must be tried again."""
         order_id = payload.decode()
         try:
             async with self._engine.connect() as connection:

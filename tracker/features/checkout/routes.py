@@ -22,7 +22,7 @@ from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.web.strict_json import JSONOperation, StrictJSON
 
 RETRY_AFTER_S: Final = 5
-"""When to look again for what became of an order that is still `paying`."""
+"""Seconds after which a client should look again at an order that is still `paying`."""
 
 _PAYING: Final = "What becomes of the payment is not known yet: the order is `paying`, and is settled later"
 
@@ -39,10 +39,10 @@ _CHECKOUT_PROBLEMS: Final = {
 
 @dataclass
 class CheckoutOperation(CartOperation):
-    """How OpenAPI describes the checkout."""
+    """Adds the Idempotency-Key to the OpenAPI description of the checkout."""
 
     def __post_init__(self) -> None:
-        """Require the key."""
+        """Require the Idempotency-Key."""
         super().__post_init__()
         describe_key(self, required=True)
 

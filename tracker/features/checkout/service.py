@@ -41,36 +41,39 @@ from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
 
 PAYMENT_TIMEOUT_S: Final = 25.0
-"""How long a checkout waits for the processor in all, before it answers that the order is still `paying`."""
+"""Seconds that a checkout waits for the processor in all, before it answers that the order is still `paying`."""
 
 SETTLE_AFTER_S: Final = 60.0
-"""After which a job asks what became of a payment: by then no checkout waits for it any more."""
+"""Seconds until a job asks what became of a payment: by then no checkout waits for it any more."""
 
 LOOK_AGAIN_S: Final = 0.2
 LOOK_AGAIN_CAP_S: Final = 3.0
-"""Who repeats a checkout looks whether the first one has come to an end: after waits of, on average, 0.2 s and then
-twice as long each time up to 3 s. 480 repeats that looked every 0.2 s made others wait 0.8 s."""
+"""Longest average wait, in seconds, before a repeated checkout looks again whether the first one has ended.
+
+The waits are, on average, 0.2 s and then twice as long each time up to 3 s. 480 repeats that looked every 0.2 s made
+others wait 0.8 s.
+"""
 
 MAX_LINES: Final = 1000
-"""Of an order: more is no shopper's, and would keep the cart locked for long."""
+"""Most lines of an order: no shopper has more, and more would keep the cart locked for long."""
 
 MAX_NAMED: Final = 20
-"""Of the items that cannot be bought, those that an error names."""
+"""Most items that an error names when they cannot be bought."""
 
 
 class Found(NamedTuple):
-    """An order, and what is shown of it."""
+    """An order, and what is shown with it."""
 
     order: Order
     lines: list[Line]
     next_cart_id: CartId | None
-    """The cart that took the place of the one that was bought; None if it failed."""
+    """The cart that took the place of the bought one; None if the order failed."""
     open_cart_id: CartId | None
-    """The cart that takes its items now: another one, if the next one was bought too."""
+    """The cart that takes the items of the bought one now: not the next one, if that was bought too."""
 
 
 SettleLater = Callable[[AsyncConnection, str], Awaitable[None]]
-"""Has an order settled by a job that is written in the caller's transaction."""
+"""Writes a job, in the caller's transaction, that settles an order."""
 
 NOT_YOURS: Final = "this is no cart of yours; POST /carts/claim makes the one of your cookie yours"
 
@@ -82,7 +85,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkout:
-    """The checkouts of one process."""
+    """Turns carts into orders and has them paid; one instance serves the whole process."""
 
     def __init__(
         self,
@@ -134,7 +137,7 @@ class Checkout:
             return Found(order, lines, next_cart_id, open_cart_id)
 
     async def hear(self, payload: bytes, signature: str) -> None:
-        """Settle the order that a webhook of the processor is about; raises what `Processor.notice` does."""
+        """Settle the order that a webhook of the processor is about; raise what `Processor.notice` raises."""
         notice = self._processor.notice(payload, signature)
         if notice is None:
             return
@@ -235,7 +238,7 @@ class Checkout:
 async def settle(
     connection: AsyncConnection, order_id: str, outcome: Outcome, follow_up: FollowUp | None, counts: OrderCounts
 ) -> Order:
-    """Note what became of an order's payment, unless that is known already; return the order.
+    """Store the result of an order's payment, unless that is known already; return the order.
 
     Raises NotFoundError. The caller owns the transaction; a commit that fails leaves `counts` one too high.
     """
@@ -260,7 +263,7 @@ async def settle(
 
 
 async def _priced(connection: AsyncConnection, quantities: Mapping[str, int]) -> tuple[list[Line], str]:
-    """Return what is to be bought at the prices of the catalog, and their currency; raise ConflictError."""
+    """Return the order lines for these items at the prices of the catalog, and their currency; raise ConflictError."""
     if not quantities:
         raise ConflictError("this cart is empty")
     if len(quantities) > MAX_LINES:

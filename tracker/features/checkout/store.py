@@ -69,7 +69,7 @@ async def note_payment(connection: AsyncConnection, order_id: str, payment_id: s
 
 
 async def end(connection: AsyncConnection, order_id: str, status: Status, reason: str | None) -> None:
-    """Note what became of an order."""
+    """Store the final state of an order, and the reason for it."""
     statement = update(orders).where(orders.c.id == order_id)
     await connection.execute(statement.values(status=status.value, reason=reason, updated_at=func.now()))
 

@@ -12,12 +12,12 @@ class Cart(Struct, frozen=True):
 
     id: CartId
     customer: str | None
-    """Whose it is; None is a guest's."""
+    """Customer who owns the cart; None for a guest's cart."""
     owned_at: datetime | None
-    """Since when."""
+    """Time since which the customer owns the cart."""
     purchased: bool
     next_cart_id: CartId | None
-    """The cart that takes its items now, if it does not itself."""
+    """The cart that takes the items now, if this one takes none any more."""
 
     @property
     def is_merged(self) -> bool:

@@ -1,4 +1,4 @@
-"""What customers send and get of their carts, as Structs."""
+"""Structs that customers send and get for their carts."""
 
 from datetime import datetime
 from typing import Annotated
@@ -17,7 +17,7 @@ class ItemChange(Struct):
     quantity: Quantity | None = None
 
     def __post_init__(self) -> None:
-        """Check what the types cannot say."""
+        """Check the rules that the types cannot express."""
         if self.name is not None:
             check_name("name", self.name)
 

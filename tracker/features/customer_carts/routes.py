@@ -32,10 +32,10 @@ from tracker.web.query_parameters import (
 from tracker.web.strict_json import JSONOperation, StrictJSON
 
 MAX_CARTS: Final = 100
-"""Of one answer."""
+"""Most carts in one answer."""
 
 USUAL_CARTS: Final = 20
-"""Of an answer whose request does not say how many."""
+"""Carts in one answer when the request does not say how many."""
 
 Carts = NamedDependency[SkipValidation[CustomerCarts]]
 PathCart = Annotated[str, PathParameter(description="A cart of the customer")]
@@ -49,7 +49,7 @@ _NOT_CHANGED: Final = {**_REFUSED, **_NOT_YOURS, 409: problem_spec("The cart is 
 
 @dataclass
 class ItemOperation(JSONOperation):
-    """How OpenAPI describes a route that names an item in its path."""
+    """Corrects the OpenAPI description of a route that names an item in its path."""
 
     def __post_init__(self) -> None:
         """Describe the item's id, which Litestar takes for a URI as it may hold slashes."""
@@ -190,7 +190,7 @@ def _cart_id(text: str) -> CartId:
 
 
 def _external_id(request: AnyRequest) -> str:
-    """Return what stands behind `/items/`, from the path as it was sent: an id may hold slashes."""
+    """Return the external id behind `/items/`, from the path as it was sent: an id may hold slashes."""
     sent: bytes = request.scope["raw_path"]
     try:
         external_id = unquote_to_bytes(sent.partition(b"/items/")[2]).decode()

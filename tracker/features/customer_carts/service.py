@@ -1,7 +1,7 @@
-"""The carts of customers: theirs to create, find and change, and a guest's to become theirs.
+"""The service for the carts of customers: it creates, finds and changes them, and makes a guest's cart a customer's.
 
-Items take the way of all items, through the aggregator with stamps of their own. What is looked up before is
-only whose the cart is.
+Items take the way of all items, through the aggregator with stamps of their own. The only thing that is looked up
+before is the owner of the cart.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from tracker.ingest.items import CartId
 from tracker.postgres.request_database import RequestDatabase
 
 CLAIM_TRIES: Final = 10
-"""Each is in vain only if another call has changed one of the two carts in between."""
+"""Most tries to claim a cart; a try fails only if another call has changed one of the two carts in between."""
 
 
 class CustomerCarts:
-    """The carts of all customers."""
+    """Creates, finds, changes and claims the carts of customers."""
 
     def __init__(self, database: RequestDatabase, carts: CartService, follow_up: FollowUp | None) -> None:
         self._database = database
@@ -105,7 +105,7 @@ class CustomerCarts:
         raise DatabaseUnavailableError(msg)
 
     async def _claim(self, connection: AsyncConnection, customer: str, guest_cart_id: CartId | None) -> CartId | None:
-        """Do what `claim` does, or return None if another call came in between."""
+        """Claim a cart as `claim` does, or return None if another call came in between."""
         await customer_store.take_turn(connection, customer)  # or two claims at once would leave two open carts
         outstanding = await customer_store.newest_open(connection, customer)
         if guest_cart_id is None:
@@ -171,7 +171,7 @@ async def end_of_chain(connection: AsyncConnection, cart_id: CartId) -> CartId |
 
 
 async def quantities(connection: AsyncConnection, cart_id: CartId) -> dict[str, int]:
-    """Return how many of what a cart holds, by external id, first added first."""
+    """Return the quantity of each item in a cart, by external id, first added first."""
     found = await store.read_items(connection, cart_id)
     in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
     return {external_id: item.effective_quantity for external_id, item in in_order if item.effective_quantity > 0}

@@ -1,7 +1,7 @@
-"""The SQL of carts and whose they are. Never commits: whoever gives the connection decides when.
+"""The SQL of carts and their owners. Never commits: the caller, who gives the connection, decides when.
 
-A cart that takes no items any more names the one that does. Who closes a cart, or opens it again, holds its
-lock (`lock`): a flush that meets it waits, and then sees where its items belong.
+A cart that takes no items any more names the one that does. A transaction that closes a cart, or opens it again,
+holds its lock (`lock`): a flush that meets it waits, and then sees where its items belong.
 """
 
 from collections.abc import Collection, Sequence
@@ -47,7 +47,7 @@ _OPEN: Final = carts.c.next_cart_id.is_(None)
 
 
 _STAMP_OF_NOW: Final = cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger) * (1 << WORKER_BITS)
-"""By PostgreSQL's clock; only how old a cart is depends on it."""
+"""The stamp of the present moment by PostgreSQL's clock; only the age of a cart depends on it."""
 
 
 async def find(connection: AsyncConnection, cart_id: CartId) -> Cart | None:
@@ -59,7 +59,7 @@ async def find(connection: AsyncConnection, cart_id: CartId) -> Cart | None:
 async def lock(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, Cart]:
     """Return carts as they are now, and keep everybody else from changing them until the transaction ends.
 
-    In the order of their ids, as flushes lock them.
+    The carts are locked in the order of their ids, as flushes lock them.
     """
     rows = await connection.execute(_LOCKED, {"ids": list(cart_ids)})
     return {cart.id: cart for cart in (Cart(*row) for row in rows)}

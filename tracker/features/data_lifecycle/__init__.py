@@ -1,6 +1,6 @@
-"""How data ends: carts that nobody uses are pruned, a cart or a customer is erased, and before that given out.
+"""The end of data: carts that nobody uses are pruned; a cart or a customer is erased, and can be exported before that.
 
-What is gone must not come back from a journal, from the dead letters or from what still waits in a process. That is
-the work of the flush (`carts.store`): it knows the carts that were erased by their `erased_stamp`, and those that
-were pruned by the horizon. What this package does is to leave these two behind, before or with what it removes.
+Data that is gone must not come back from a journal, from the dead letters or from items that still wait in a process.
+The flush (`carts.store`) sees to that: it knows the carts that were erased by their `erased_stamp`, and those that
+were pruned by the horizon. This package sets these two, before or together with the removal.
 """

@@ -1,4 +1,4 @@
-"""What can be said of the end of data: how old is too old, whose data is meant, and how much it was."""
+"""Terms for the end of data: how old is too old, whose data is meant, and how much data it was."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -18,18 +18,18 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Whose(Struct, frozen=True):
-    """Whose data is meant: a cart's, with those that were merged into it, or all of a customer's."""
+    """The data that is meant: that of a cart, with the carts that were merged into it, or all of a customer's."""
 
     cart_id: CartId | None = None
     customer: str | None = None
 
     def __str__(self) -> str:
-        """Name it."""
+        """Return the name of the cart or the customer."""
         return f"cart {self.cart_id}" if self.customer is None else f"customer {self.customer!r}"
 
 
 class Amount(Struct, frozen=True):
-    """How much there is, or was, of each kind."""
+    """An amount of data: the number of things of each kind that there are, or were."""
 
     carts: int = 0
     items: int = 0
@@ -38,11 +38,11 @@ class Amount(Struct, frozen=True):
     dead_letters: int = 0
 
     def __add__(self, other: "Amount") -> "Amount":
-        """Return both together."""
+        """Return the sum of both amounts."""
         return Amount(*(getattr(self, field) + getattr(other, field) for field in Amount.__struct_fields__))
 
     def __str__(self) -> str:
-        """Name what there is."""
+        """Return the amount as text."""
         parts = []
         for field in Amount.__struct_fields__:
             if number := getattr(self, field):

@@ -1,4 +1,4 @@
-"""One JSON document of everything that is stored of a cart or a customer.
+"""Writes everything that is stored of a cart or a customer as one JSON document.
 
 It comes in pieces, a cart or an order a line, so that it may be larger than the memory. Prices are cents, times UTC
 (RFC 3339). The names of the fields are those of the routes.
@@ -24,7 +24,7 @@ from tracker.kit.clock import stamp_time
 from tracker.postgres.retries import committed
 
 AT_ONCE: Final = 100
-"""Carts, or orders, that are read in one transaction, and held in memory."""
+"""Number of carts, or orders, that are read in one transaction and held in memory."""
 
 Id = TypeVar("Id", bound=str)
 
@@ -44,7 +44,7 @@ class ItemOut(Struct):
 
 
 class ReservationOut(Struct):
-    """What became of an item at the reservation service."""
+    """A reservation of an item at the reservation service, and its state."""
 
     product_id: str
     quantity: int
@@ -69,7 +69,7 @@ class CartOut(Struct):
 
 
 class OrderLineOut(Struct):
-    """What was bought of one product, as it was then."""
+    """A line of an order: one product, with its data at the time when it was bought."""
 
     product_id: str
     title: str

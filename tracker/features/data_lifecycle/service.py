@@ -1,9 +1,9 @@
-"""Prune and erase: in small transactions, each of which leaves behind what keeps its carts from coming back.
+"""Prunes and erases carts in small transactions, each of which also stores what keeps its carts from coming back.
 
-Pruning takes one window of carts after the other, in the order of their ids, and leaves out what somebody has locked:
-the next run finds it. A cart that an order or a younger cart still leads to stays as an empty row.
+Pruning takes one window of carts after the other, in the order of their ids, and leaves out the carts that somebody
+has locked: the next run finds them. A cart that an order or a younger cart still leads to stays as an empty row.
 
-Erasing keeps the rows of the carts, empty: their `erased_stamp` is what a journal meets that is replayed later.
+Erasing keeps the rows of the carts, empty: a journal that is replayed later meets their `erased_stamp`.
 Once they are older than the horizon, pruning removes them like all others.
 """
 
@@ -25,22 +25,25 @@ from tracker.kit.clock import WORKER_BITS
 from tracker.postgres.retries import committed
 
 WINDOW_CARTS: Final = 1000
-"""Carts that one transaction of a prune looks at, and most that it locks: for about 0.1 s."""
+"""Number of carts that one transaction of a prune looks at, and the most that it locks: for about 0.1 s."""
 
 PAUSE_S: Final = 0.05
-"""After a transaction that has removed something, for flushes and replicas to keep up."""
+"""Seconds to pause after a transaction that has removed something, so that flushes and replicas can keep up."""
 
 ERASE_AT_ONCE: Final = 500
-"""Carts, and orders, of a customer that one transaction erases."""
+"""Number of carts, and of orders, of a customer that one transaction erases."""
 
 HORIZON_LOCK_TIMEOUT_MS: Final = 200
-"""For the flushes under way to end: those behind wait as long. What lasts longer, such as a dump, ends the try."""
+"""Milliseconds to wait for the flushes under way to end; the flushes behind wait as long.
+
+A transaction that lasts longer, such as a dump, ends the try.
+"""
 
 Forget = Callable[[Collection[CartId]], int]
 """Forgets the dead letters of some carts; returns how many there were."""
 
 OnProgress = Callable[[CartId | None], None]
-"""Told up to which cart a prune has come; None: the last."""
+"""Is called with the id of the last cart that a prune has passed, or None after the last one of all."""
 
 
 async def prune(engine: AsyncEngine, before: datetime, *, dry_run: bool, on_progress: OnProgress) -> Amount:
@@ -67,7 +70,7 @@ async def prune(engine: AsyncEngine, before: datetime, *, dry_run: bool, on_prog
 
 
 async def _prune_window(connection: AsyncConnection, stamp: int, after: CartId | None, upto: CartId | None) -> Amount:
-    """Remove the carts of a window, and those that were merged into them; or empty what must stay."""
+    """Remove the carts of a window, and those that were merged into them; empty those that must stay."""
     old = await store.lock_old_in_window(connection, stamp, after, upto)
     old |= await store.lock_old_among(connection, stamp, await store.merged_into(connection, old) - old)
     needed = await _needed(connection, old)
@@ -88,7 +91,7 @@ async def _count_window(connection: AsyncConnection, stamp: int, after: CartId |
 
 
 async def _needed(connection: AsyncConnection, cart_ids: set[CartId]) -> set[CartId]:
-    """Return those of some carts to which an order leads, or a cart that stays."""
+    """Return the carts that an order, or a cart that stays, still leads to."""
     needed = await store.needed_among(connection, cart_ids)
     ways = await store.ways_of(connection, cart_ids)
     staying = list(needed)
@@ -120,9 +123,9 @@ async def carts_of(connection: AsyncConnection, whose: Whose) -> set[CartId]:
 
 
 async def erase(engine: AsyncEngine, whose: Whose, *, stamp: int, forget: Forget) -> Amount:
-    """Erase what is stored and what still waits anywhere, as long as it was written up to `stamp`.
+    """Erase all data, stored or still waiting anywhere, that was written up to `stamp`.
 
-    That is raised to the newest write that is stored. Returns how much it was; raises DatabaseUnavailableError when
+    `stamp` is raised to the newest write that is stored. Returns how much it was; raises DatabaseUnavailableError when
     PostgreSQL does not take it.
     """
     if whose.cart_id is not None:

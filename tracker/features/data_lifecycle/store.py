@@ -87,7 +87,7 @@ async def lock_old_in_window(
 
 
 async def lock_old_among(connection: AsyncConnection, stamp: int, cart_ids: Collection[CartId]) -> set[CartId]:
-    """Do the same among given carts."""
+    """Lock the carts among `cart_ids` that are too old, but for those that somebody else has locked; return them."""
     return await _lock_old(connection, select(carts.c.id).where(among(carts.c.id, cart_ids)), stamp)
 
 
@@ -105,7 +105,7 @@ def _in_window(statement: Select[Any], after: CartId | None, upto: CartId | None
 
 
 def _is_old(stamp: int) -> ColumnElement[bool]:
-    """Say that nothing has happened to a cart since `stamp`, and that it was not purchased."""
+    """Return the condition that nothing has happened to a cart since `stamp`, and that it was not purchased."""
     newest_item = select(_NEWEST_STAMP).where(items.c.cart_id == carts.c.id).scalar_subquery()
     newest = func.coalesce(func.greatest(newest_item, carts.c.closed_stamp, carts.c.erased_stamp), 0)
     owned_long = or_(carts.c.owned_at.is_(None), carts.c.owned_at <= stamp_time(stamp))
@@ -113,7 +113,7 @@ def _is_old(stamp: int) -> ColumnElement[bool]:
 
 
 async def needed_among(connection: AsyncConnection, cart_ids: Collection[CartId]) -> set[CartId]:
-    """Return those of some carts to which an order leads, or a cart that is not among them."""
+    """Return the carts that an order, or a cart that is not among `cart_ids`, still leads to."""
     previous = carts.alias("previous")
     order = select(orders.c.id).where(orders.c.cart_id == carts.c.id).limit(1).scalar_subquery()
     other = (
@@ -128,7 +128,7 @@ async def needed_among(connection: AsyncConnection, cart_ids: Collection[CartId]
 
 
 async def ways_of(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, CartId | None]:
-    """Return where some carts lead to."""
+    """Return, for each cart, the cart it leads to."""
     rows = await connection.execute(select(carts.c.id, carts.c.next_cart_id).where(among(carts.c.id, cart_ids)))
     return {row.id: row.next_cart_id for row in rows}
 
@@ -141,7 +141,7 @@ async def contents(connection: AsyncConnection, cart_ids: Collection[CartId]) ->
 
 
 async def empty(connection: AsyncConnection, cart_ids: Collection[CartId]) -> tuple[Amount, set[CartId]]:
-    """Remove what some locked carts hold; return what `contents` would have returned."""
+    """Remove the contents of some locked carts; return what `contents` would have returned."""
     reserved = await connection.execute(delete(reservations).where(among(reservations.c.cart_id, cart_ids)))
     removed = delete(items).where(among(items.c.cart_id, cart_ids)).returning(items.c.cart_id).cte("removed")
     by_cart = select(removed.c.cart_id, func.count()).group_by(removed.c.cart_id)
@@ -159,12 +159,12 @@ async def delete_carts(connection: AsyncConnection, cart_ids: Collection[CartId]
 
 
 async def mark_erased(connection: AsyncConnection, cart_ids: Collection[CartId], stamp: int) -> None:
-    """Have nothing that was written for some locked carts up to `stamp` be stored any more."""
+    """Mark some locked carts as erased: nothing that was written for them up to `stamp` is stored any more."""
     await connection.execute(update(carts).where(among(carts.c.id, cart_ids)).values(erased_stamp=_later(stamp)))
 
 
 async def with_merged(connection: AsyncConnection, cart_id: CartId) -> set[CartId]:
-    """Return a cart, what it was merged into, and everything that was merged into that too."""
+    """Return a cart, the cart it was merged into, and all carts that were merged into that one."""
     way = (
         select(carts.c.id, carts.c.next_cart_id, carts.c.purchased)
         .where(carts.c.id == cart_id)
@@ -204,7 +204,7 @@ async def newest_stamp(connection: AsyncConnection, cart_ids: Collection[CartId]
 
 
 async def disown(connection: AsyncConnection, cart_ids: Collection[CartId], stamp: int) -> None:
-    """Make locked, empty carts those of nobody, as new ones are; those that were purchased stay."""
+    """Take the owner from locked, empty carts, as new ones have none; those that were purchased keep theirs."""
     values = {"customer": None, "owned_at": None, "next_cart_id": None, "closed_stamp": None}
     statement = update(carts).where(among(carts.c.id, cart_ids), ~carts.c.purchased)
     await connection.execute(statement.values(erased_stamp=_later(stamp), **values))
@@ -257,7 +257,7 @@ async def orders_of(connection: AsyncConnection, customer: str) -> int:
 
 
 def among(column: ColumnElement[Any], ids: Collection[str]) -> ColumnElement[bool]:
-    """Say that an id is one of some: in one parameter, so that it is one statement however many they are."""
+    """Return the condition that an id is one of `ids`, in one parameter: the statement is the same for any number."""
     return column == func.any(literal(list(ids), ARRAY(Uuid(as_uuid=False))))
 
 

@@ -1,8 +1,8 @@
-"""The provider, over HTTP.
+"""The client that calls the identity provider over HTTP.
 
 Nothing it sends is trusted: redirects are not followed, an answer is bounded in bytes and time, and what
-it says is checked before it is used. Whatever goes wrong is a `ProviderUnavailableError`; only that it does
-not take a code is the customer's business.
+it says is checked before it is used. Every failure is a `ProviderUnavailableError`, except that the provider does not
+take a code: only this concerns the customer.
 """
 
 import logging
@@ -18,17 +18,17 @@ from tracker.errors import TrackerError, UnavailableError
 from tracker.kit.deadlines import Waits
 
 TIMEOUT_S: Final = 5.0
-"""For a whole answer; somebody waits for it."""
+"""Seconds that a whole answer may take; somebody waits for it."""
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
 MAX_KEYS_BYTES: Final = 1024 * 1024
-"""Of a key set: keys with long certificate chains are large."""
+"""Largest key set, in bytes: keys with long certificate chains are large."""
 
 CONNECTIONS: Final = 10
 
 _OUR_FAULT: Final = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_request"})
-"""Errors of RFC 6749, section 5.2, that no new login would change."""
+"""Errors of RFC 6749, section 5.2, that a new login would not change."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class CodeRefusedError(TrackerError):
 
 
 class Discovery(Struct, frozen=True):
-    """What the provider says about itself (OpenID Connect Discovery, section 3)."""
+    """The provider's description of itself (OpenID Connect Discovery, section 3)."""
 
     issuer: str
     authorization_endpoint: str
@@ -63,7 +63,7 @@ class _Refusal(Struct):
 
 
 class ProviderClient:
-    """One pooled client."""
+    """Calls the provider through one pool of connections."""
 
     def __init__(self, issuer: str, waits: Waits, *, client_id: str | None, client_secret: str | None) -> None:
         self._issuer = issuer
@@ -117,7 +117,7 @@ class ProviderClient:
         return _decoded(content, _Tokens).id_token
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def _fetch(self, url: str, max_bytes: int) -> bytes:
@@ -177,7 +177,7 @@ def _unusable(reason: str) -> ProviderUnavailableError:
 
 
 def _is_endpoint(url: str, *, secure: bool) -> bool:
-    """Tell whether `url` can be called; an https provider has no endpoints that anybody could listen to."""
+    """Return whether `url` can be called; an https provider has no endpoints that anybody could listen to."""
     try:
         parts = urlsplit(url)
         schemes = {"https"} if secure else {"http", "https"}

@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Final
 
 MAX_COOKIES: Final = 8
-"""Of one name that are looked at; a browser sends one, and each costs a decryption."""
+"""Most cookies of one name that are looked at; a browser sends one, and each costs a decryption."""
 
 
 class Cookie(enum.Enum):
-    """The cookies that say who the customer is, or who is just logging in."""
+    """The cookies of a session and of a login under way."""
 
     SESSION = "session"
     LOGIN = "login"

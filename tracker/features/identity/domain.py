@@ -1,4 +1,4 @@
-"""Who a customer is, what a request says about its sender, and where a browser may be sent back to."""
+"""Customers, the facts about the sender of a request, and the rule for addresses a browser may be sent back to."""
 
 import re
 from typing import Annotated, Final
@@ -9,12 +9,12 @@ from tracker.errors import ForbiddenError, InvalidInputError
 from tracker.kit.origins import SAFE_METHODS, Origins
 
 MAX_SUBJECT_CHARS: Final = 255
-"""Of what the provider calls a customer (OpenID Connect Core, section 2)."""
+"""Longest subject, the provider's name for a customer, in characters (OpenID Connect Core, section 2)."""
 
 Subject = Annotated[
     str, Meta(min_length=1, max_length=MAX_SUBJECT_CHARS, pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")
 ]
-"""What the provider calls a customer: never another one's, and kept as it is, letter case and all."""
+"""The provider's name for a customer: never another one's, and kept as it is, letter case and all."""
 
 MAX_RETURN_ADDRESS_CHARS: Final = 1024
 
@@ -24,35 +24,38 @@ RETURN_ADDRESS_RULE: Final = (
 )
 
 RETURN_ADDRESS_PATTERN: Final = r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?"
-"""Visible ASCII without a backslash, which browsers read as a slash; a second slash would begin a host."""
+"""Pattern of a return address: visible ASCII without a backslash.
+
+Browsers read a backslash as a slash; a second slash would begin a host.
+"""
 
 _RETURN_ADDRESS: Final = re.compile(RETURN_ADDRESS_PATTERN)
 
 
 class Customer(Struct, frozen=True):
-    """Who is logged in."""
+    """A customer who is logged in."""
 
     subject: str
-    """What the provider calls them; see `Subject`."""
+    """The provider's name for the customer; see `Subject`."""
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """What a request says about who sent it, and from where."""
+    """The facts in a request about its sender: who it is, and from where."""
 
     method: str
 
     origin: str
-    """Of Tracker itself as the client sees it: `scheme://host[:port]`; empty if the request names no host."""
+    """Origin of Tracker itself as the client sees it: `scheme://host[:port]`; empty if the request names no host."""
 
     authorization: str = ""
     cookies: tuple[str, ...] = ()
-    """The values of its Cookie headers."""
+    """Values of the request's Cookie headers."""
 
     sent_origins: tuple[str, ...] = ()
-    """Of its Origin headers: of the page that made a browser send it."""
+    """Values of the request's Origin headers: the origin of the page that made a browser send it."""
 
     fetch_sites: tuple[str, ...] = ()
-    """Of its Sec-Fetch-Site headers: how that page is related to Tracker."""
+    """Values of the request's Sec-Fetch-Site headers: how that page is related to Tracker."""
 
     @property
     def is_secure(self) -> bool:
@@ -71,9 +74,10 @@ def check_return_address(address: str) -> str:
 
 
 def check_same_site(caller: Caller, listed: Origins | None = None) -> None:
-    """Raise ForbiddenError if a page of no `listed` origin, nor of ours, may have made a browser change something.
+    """Raise ForbiddenError unless a change comes from a page of Tracker's own origin or of a `listed` one.
 
-    A browser adds the session cookie by itself; who sent a bearer token has it, so that needs no such proof.
+    A browser adds the session cookie by itself, so another site's page could use it. The sender of a bearer token has
+    the token, so that needs no such proof.
     """
     if caller.method in SAFE_METHODS:
         return

@@ -26,16 +26,16 @@ from tracker.settings import Settings
 CALLBACK_PATH: Final = "/login/callback"
 
 SECRET_BYTES: Final = 32
-"""Of a state, a nonce and a PKCE verifier, which become 43 characters (RFC 7636, section 4.1)."""
+"""Bytes of a state, a nonce and a PKCE verifier, which become 43 characters (RFC 7636, section 4.1)."""
 
 MAX_ERROR_CHARS: Final = 200
-"""Of a provider's error that are shown."""
+"""Most characters of a provider's error that are shown."""
 
 _AGAIN: Final = "log in again at /login"
 
 
 class OpenID:
-    """The customers of one provider."""
+    """Identifies the customers of one provider, and logs them in and out."""
 
     def __init__(self, settings: Settings, clock: Clock, waits: Waits) -> None:
         """Take the provider from settings that name an issuer and an audience."""
@@ -125,7 +125,7 @@ class OpenID:
         return check_return_address(return_to)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._keys.close()
         await self._discovery.close()
         await self._client.close()
@@ -144,7 +144,7 @@ class OpenID:
 
 
 class _Browsers:
-    """What needs Tracker to be a client of the provider's."""
+    """The parts that logging in by a browser needs, with Tracker as a client of the provider."""
 
     def __init__(self, client_id: str, client_secret: str, issuer: str, clock: Clock) -> None:
         self.client_id = client_id

@@ -1,4 +1,4 @@
-"""The provider's keys, kept: a token whose key is known is verified without asking anybody.
+"""Keeps the provider's keys, so that a token whose key is known is verified without a call to the provider.
 
 A key that is not known is asked for, but however many strange tokens arrive, at most once in 5 s and by one
 call for all who wait. Keys older than 10 minutes are fetched anew, so that one which the provider has
@@ -22,23 +22,26 @@ from tracker.errors import UnauthenticatedError
 from tracker.features.identity.client import ProviderUnavailableError
 
 MAX_AGE_S: Final = 600.0
-"""For how long what was fetched is used without asking whether it has changed."""
+"""Seconds for which a fetched value is used without asking whether it has changed."""
 
 INTERVAL_S: Final = 5.0
-"""Least time between two calls: what strangers can make Tracker ask for."""
+"""Minimum seconds between two calls, which limits the calls that strangers can make Tracker send."""
 
 INTERVAL_CAP_S: Final = 30.0
-"""Longest time between two calls while the provider is down: how long its return goes unnoticed at worst."""
+"""Maximum seconds between two calls while the provider is down, so its return goes unnoticed no longer than that."""
 
 MAX_KEYS: Final = 100
-"""Of a key set that are looked at."""
+"""Most keys of a key set that are looked at."""
 
 RSA_MIN_CHARS: Final = 342
 RSA_MAX_CHARS: Final = 1366
-"""Of a modulus in base64: 2,048 bits (RFC 7518, section 3.3) to 8,192, for what a signature may cost."""
+"""Longest modulus of an RSA key, in base64 characters.
+
+With RSA_MIN_CHARS it allows 2,048 bits (RFC 7518, section 3.3) to 8,192, which bounds the cost of a signature.
+"""
 
 Family = Literal["RSA", "P-256", "Ed25519"]
-"""What a key can verify: RS256, ES256, or EdDSA."""
+"""Family of a key, which decides what it can verify: RS256, ES256, or EdDSA."""
 
 _ALGORITHM_NAMES: Final[dict[Family, tuple[str, ...]]] = {
     "RSA": ("RS256",),
@@ -47,7 +50,7 @@ _ALGORITHM_NAMES: Final[dict[Family, tuple[str, ...]]] = {
 }
 
 FAMILY_OF: Final[dict[str, Family]] = {name: family for family, names in _ALGORITHM_NAMES.items() for name in names}
-"""By the name of an algorithm."""
+"""The family of keys for each algorithm, by the algorithm's name."""
 
 T = TypeVar("T")
 
@@ -55,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 
 class Kept(Generic[T]):
-    """Something of the provider's, fetched when it is needed."""
+    """Keeps a value that is fetched from the provider when it is needed."""
 
     def __init__(self, fetch: Callable[[], Awaitable[T]], *, now_s: Callable[[], float] = time.monotonic) -> None:
         """Keep what `fetch` returns; it may raise ProviderUnavailableError, and ends in bounded time."""
@@ -69,7 +72,7 @@ class Kept(Generic[T]):
         self._task: asyncio.Task[None] | None = None
 
     async def get(self) -> T:
-        """Return it, at most `MAX_AGE_S` old unless the provider is down; raise ProviderUnavailableError.
+        """Return the value, at most `MAX_AGE_S` old unless the provider is down; raise ProviderUnavailableError.
 
         Nobody waits a second time for a provider that was down before.
         """
@@ -82,7 +85,10 @@ class Kept(Generic[T]):
         return self._value
 
     async def renewed(self) -> T:
-        """Return it, fetched now if it may be by now; raise ProviderUnavailableError if the last fetch failed."""
+        """Return the value, fetched anew if a call is allowed by now.
+
+        Raises ProviderUnavailableError if the last fetch failed.
+        """
         task = self._fetching()
         if task is not None:
             await asyncio.shield(task)
@@ -132,7 +138,7 @@ class SigningKey(Struct, frozen=True):
 
 
 class Keys:
-    """The provider's keys, by what a token's header says."""
+    """Finds the provider's keys by the header of a token."""
 
     def __init__(self, fetch: Callable[[], Awaitable[bytes]]) -> None:
         """Take the keys from the set that `fetch` returns."""
@@ -168,7 +174,7 @@ class _KeySet(Struct):
 
 
 class _Entry(Struct):
-    """What is used of a key; the rest is left out before the library sees it."""
+    """The fields of a key that are used; the rest is left out before the library sees it."""
 
     kty: str
     kid: str | None = None

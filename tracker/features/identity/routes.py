@@ -1,4 +1,4 @@
-"""Logging in and out, and who is logged in: HTTP in, `Identity` calls, HTTP out."""
+"""The routes to log in and out, and to show the customer: HTTP in, `Identity` calls, HTTP out."""
 
 from typing import Annotated, Final
 
@@ -45,7 +45,7 @@ class Me(Struct):
 
 
 def caller_of(request: AnyRequest) -> Caller:
-    """Return what a request says about who sent it."""
+    """Return the facts in a request about its sender."""
     headers = request.headers
     host = headers.get("host", "")
     return Caller(
@@ -61,7 +61,7 @@ def caller_of(request: AnyRequest) -> Caller:
 
 
 async def customer_of_request(request: AnyRequest, identity: Identities) -> Customer:
-    """Return who sent the request: the dependency `customer`; raise what `Identity.customer_of` raises."""
+    """Return the customer who sent the request: the dependency `customer`; raise what `Identity.customer_of` raises."""
     return await identity.customer_of(caller_of(request))
 
 

@@ -1,4 +1,4 @@
-"""What the rest of Tracker asks about customers, and what answers where no provider is set.
+"""The interface to customers for the rest of Tracker, and the one that answers where no provider is set.
 
 `Identity` is the whole of it; the one that does the work is `openid.OpenID`.
 """
@@ -12,7 +12,7 @@ from tracker.features.identity.domain import Caller, Customer
 
 
 class Callback(Struct, frozen=True, kw_only=True):
-    """What a browser brings back from the provider (RFC 6749, section 4.1.2; RFC 9207)."""
+    """The parameters that a browser brings back from the provider (RFC 6749, section 4.1.2; RFC 9207)."""
 
     state: str | None = None
     code: str | None = None
@@ -22,11 +22,11 @@ class Callback(Struct, frozen=True, kw_only=True):
 
 
 class Redirection(Struct, frozen=True):
-    """Where the browser goes next, and what it carries there."""
+    """The address that a browser is sent to next, and the cookie that it gets."""
 
     location: str
     cookie: str
-    """Sealed; that of the login when it begins, that of the session when it has succeeded."""
+    """Sealed value of the cookie: that of the login when it begins, that of the session when it has succeeded."""
 
     max_age_s: int
 
@@ -35,7 +35,7 @@ class Identity(Protocol):
     """Knows who sent a request, and logs customers in."""
 
     async def customer_of(self, caller: Caller) -> Customer:
-        """Return who sent the request, by its bearer token or else by its session cookie.
+        """Return the customer who sent the request, by its bearer token or else by its session cookie.
 
         Raises UnauthenticatedError if that is nobody, ForbiddenError if another site's page may have made the
         browser send it, UnavailableError if the provider had to be asked and does not answer.
@@ -66,12 +66,12 @@ class Identity(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         ...
 
 
 class NoIdentity:
-    """Says what to set."""
+    """Stands in where no provider is set: its errors say what to set."""
 
     async def customer_of(self, caller: Caller) -> Customer:
         """Raise NotConfiguredError."""

@@ -1,4 +1,4 @@
-"""What a browser carries for us: its session, and while it logs in what must still be the same afterwards.
+"""The sealed contents of cookies: a session, and the data of a login that must be the same when the browser comes back.
 
 Both are encrypted and authenticated, so that a browser can neither read nor change them, and no worker has
 to remember them. The keys are derived from the client secret, apart for each purpose and provider: a login
@@ -19,24 +19,27 @@ from tracker.features.identity.domain import Subject
 from tracker.kit.clock import Clock
 
 SESSION_MAX_AGE_S: Final = 12 * 60 * 60
-"""A working day; then the provider is asked again, which answers at once while its own session lasts."""
+"""Seconds that a session lasts: a working day.
+
+Then the provider is asked again, which answers at once while its own session lasts.
+"""
 
 LOGIN_MAX_AGE_S: Final = 10 * 60
-"""For finding the password and the second factor."""
+"""Seconds that a login may take: time to find the password and the second factor."""
 
 MAX_SEALED_CHARS: Final = 4096
-"""Most that browsers keep of a cookie."""
+"""Longest sealed value, in characters: the most that browsers keep of a cookie."""
 
 _HEADER: Final = {"alg": "dir", "enc": "A256GCM"}
 _ALGORITHMS: Final = list(_HEADER.values())
 
 
 class Session(Struct, frozen=True):
-    """Who is logged in."""
+    """The session of a customer who is logged in."""
 
     subject: Subject
     expires_at: int
-    """In seconds since 1970 (UTC)."""
+    """Time at which the session ends, in seconds since 1970 (UTC)."""
 
 
 class Login(Struct, frozen=True):
@@ -45,18 +48,18 @@ class Login(Struct, frozen=True):
     state: str
     nonce: str
     verifier: str
-    """Of PKCE: shows the provider that who brings the code is who asked for it."""
+    """PKCE verifier: shows the provider that the one who brings the code is the one who asked for it."""
 
     return_to: str
     expires_at: int
-    """In seconds since 1970 (UTC)."""
+    """Time at which the login ends, in seconds since 1970 (UTC)."""
 
 
 T = TypeVar("T", Session, Login)
 
 
 class Sealer(Generic[T]):
-    """Seals what is for one purpose."""
+    """Seals and opens the cookies of one purpose."""
 
     def __init__(self, model: type[T], secret: str, issuer: str, clock: Clock) -> None:
         self._clock = clock
@@ -65,11 +68,11 @@ class Sealer(Generic[T]):
         self._key = OctKey.import_key(derivation.derive(secret.encode()))
 
     def seal(self, content: T) -> str:
-        """Return the value of a cookie."""
+        """Return `content` sealed, as the value of a cookie."""
         return jwe.encrypt_compact(dict(_HEADER), msgspec.json.encode(content), self._key, _ALGORITHMS)
 
     def open(self, sealed: str) -> T | None:
-        """Return what was sealed, or None if it was not sealed here for this purpose or has expired."""
+        """Return the sealed content, or None if it was not sealed here for this purpose or has expired."""
         if len(sealed) > MAX_SEALED_CHARS:
             return None
         try:

@@ -1,4 +1,4 @@
-"""Whether a token was made by the provider, for us, and is still good.
+"""Verifies that a token was made by the provider, for us, and is still good.
 
 What a token says about itself chooses nothing but the key, by its id among those that the provider
 publishes: not an algorithm beyond the three, not a key, and not an address to get one from.
@@ -22,13 +22,13 @@ from tracker.features.identity.provider_keys import FAMILY_OF, Family
 from tracker.kit.clock import Clock
 
 MAX_TOKEN_CHARS: Final = 8192
-"""Providers that put groups into their tokens make some of 4 KB."""
+"""Longest token, in characters. Providers that put groups into their tokens make some of 4 KB."""
 
 MAX_HEADER_CHARS: Final = 4096
-"""Of these, for the header: some carry a chain of certificates, which is not looked at."""
+"""Most of these characters that the header may take: some carry a chain of certificates, which is not looked at."""
 
 LEEWAY_S: Final = 60
-"""By how much the clocks of the provider and of this machine may differ."""
+"""Seconds by which the clocks of the provider and of this machine may differ."""
 
 FindKey = Callable[[str | None, Family], Awaitable[Key]]
 
@@ -77,11 +77,17 @@ class TokenVerifier:
         self._clock = clock
 
     async def verify_access_token(self, token: str, audience: str) -> Customer:
-        """Return whose token it is; raise UnauthenticatedError, or ProviderUnavailableError if its key is unknown."""
+        """Return the customer whose token it is.
+
+        Raises UnauthenticatedError, or ProviderUnavailableError if its key is unknown.
+        """
         return Customer((await self._verify(token, audience)).sub)
 
     async def verify_id_token(self, token: str, client_id: str, nonce: str) -> Customer:
-        """Return who has logged in (OpenID Connect Core, section 3.1.3.7); raise as for an access token."""
+        """Return the customer who has logged in (OpenID Connect Core, section 3.1.3.7).
+
+        Raises the same errors as for an access token.
+        """
         claims = await self._verify(token, client_id)
         if claims.nonce != nonce:
             raise _invalid("the token is not for this login")

@@ -1,1 +1,1 @@
-"""Every item of a cart is reserved at an external service that may take its time."""
+"""Reservations: every item of a cart is reserved at an external service, which may take its time."""

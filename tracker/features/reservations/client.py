@@ -1,4 +1,4 @@
-"""The reservation service, over HTTP.
+"""The client that calls the reservation service over HTTP.
 
 Nothing it sends is trusted: redirects are not followed, an answer is read up to `MAX_ANSWER_BYTES` and
 must hold a reservation id. A failure says whether it pays to ask again.
@@ -21,14 +21,14 @@ from tracker.telemetry import tracing
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
 CONNECT_TIMEOUT_S: Final = 10.0
-"""To reach the service; it may take its time only for the answer."""
+"""Seconds until an attempt to reach the service is given up; the service may take its time only for the answer."""
 
 ASK_AGAIN: Final = frozenset({408, 409, 425, 429})
-"""Of the 4xx, those that say nothing about the reservation itself (RFC 9110, 6585, 8470)."""
+"""The 4xx statuses that say nothing about the reservation itself (RFC 9110, 6585, 8470), so asking again may help."""
 
 
 class RefusedError(TrackerError):
-    """The service will never grant it."""
+    """The service will never grant the reservation."""
 
 
 class UnansweredError(TrackerError):
@@ -55,7 +55,7 @@ _decode = msgspec.json.Decoder(_Granted).decode
 
 
 class ReservationClient:
-    """One pooled client."""
+    """Asks the service for reservations through one pool of connections."""
 
     def __init__(self, url: str, *, timeout_s: float, concurrency: int) -> None:
         """Ask at `url`; an answer may take `timeout_s` seconds in all."""
@@ -100,7 +100,7 @@ class ReservationClient:
         return reservation_id
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
 

@@ -1,4 +1,4 @@
-"""What a reservation is, and when to ask again for one."""
+"""Reservations, and the rule for when to ask again for one."""
 
 import enum
 import random
@@ -9,16 +9,16 @@ from msgspec import Meta, Struct
 
 BACKOFF_BASE_S: Final = 1.0
 BACKOFF_CAP_S: Final = 300.0
-"""Longest wait between two attempts, unless the service asks for more."""
+"""Maximum seconds between two attempts, unless the service asks for more."""
 
 RETRY_AFTER_CAP_S: Final = 3600.0
-"""Longest wait that the service may ask for."""
+"""Maximum seconds of a wait that the service may ask for."""
 
 ReservationKey = NewType("ReservationKey", str)
-"""A UUID: names one reservation to the service, the same for each attempt (its Idempotency-Key)."""
+"""Key of a reservation, a UUID: names it to the service, the same for each attempt (its Idempotency-Key)."""
 
 ReservationId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[str, Meta(min_length=1, max_length=255)]
-"""What the service calls a reservation: shown as it gave it."""
+"""The service's own id of a reservation, shown as it gave it."""
 
 
 class Status(enum.Enum):
@@ -44,36 +44,36 @@ class Reservation(Struct, frozen=True):
 
 
 SHOWN: Final = (Status.NONE, Status.PENDING, Status.RESERVED, Status.FAILED)
-"""What a reader may see: an item that is put back into the cart is pending at once."""
+"""The statuses that a reader may see: an item that is put back into the cart is pending at once."""
 
 NONE: Final = Reservation(Status.NONE)
 PENDING: Final = Reservation(Status.PENDING)
 
 
 class Attempt(Struct, frozen=True):
-    """What to ask the service for."""
+    """A request for a reservation that is to be sent to the service."""
 
     key: ReservationKey
     external_id: str
     quantity: int
     number: int
-    """Which attempt this is, from 1 on."""
+    """Number of the attempt; the first is 1."""
 
 
 @dataclass(slots=True)
 class ReservationCounts:
-    """What has become of the attempts of this process."""
+    """Numbers of attempts of this process, by their result."""
 
     granted: int = 0
     refused: int = 0
-    """For good, by the service."""
+    """Attempts that the service has refused for good."""
     given_up: int = 0
-    """Asked for as often as they may be."""
+    """Attempts after which a reservation was given up, as it was asked for as often as it may be."""
     retried: int = 0
-    """To be asked for again."""
+    """Attempts that are to be repeated."""
 
 
 def backoff_s(attempt: int, retry_after_s: float) -> float:
-    """Return for how long to wait after a failed attempt: full jitter, but never less than the service asks for."""
+    """Return the seconds to wait after a failed attempt: full jitter, but never less than the service asks for."""
     longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempt, 16))
     return min(RETRY_AFTER_CAP_S, retry_after_s) + random.uniform(0, longest_s)  # noqa: S311  # not a secret

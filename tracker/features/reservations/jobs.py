@@ -1,4 +1,4 @@
-"""Asks the service for a reservation, one a job."""
+"""The job that asks the service for a reservation, one reservation for each job."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
 
 GIVE_BACK_TIMEOUT_S: Final = 0.4
-"""For an attempt that was cut off to be counted as not made; a stop does not wait longer."""
+"""Seconds in which an attempt that was cut off must be counted as not made; a stop does not wait longer."""
 
 
 class Reserver:
-    """Asks the service, one reservation a job."""
+    """Asks the service for reservations, one for each job."""
 
     def __init__(self, engine: AsyncEngine, client: ReservationClient, *, max_attempts: int) -> None:
         self._engine = engine
@@ -36,7 +36,7 @@ class Reserver:
         return self._breaker.is_open
 
     async def reserve(self, payload: bytes) -> None:
-        """Do a job; raise TryAgainError if it must be done again."""
+        """Ask for the reservation of a job; raise TryAgainError if it must be tried again."""
         await self._breaker.wait()
         try:
             await self._attempt(ReservationKey(payload.decode()))

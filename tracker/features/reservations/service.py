@@ -1,4 +1,4 @@
-"""What Tracker does about reservations: want them with a flush, ask for them from a job, show them.
+"""The service for reservations: a flush wants them, a job asks for them, and readers are shown them.
 
 The row of a reservation and its job are written in the transaction of the flushed item. The job carries
 nothing but the key; what to ask for stands in the row, so a job that comes too late finds nothing to do.
@@ -15,21 +15,21 @@ from tracker.jobs.queue import enqueue
 from tracker.telemetry import tracing
 
 JOB: Final = "reserve"
-"""Name of the handler."""
+"""Name of the handler that asks for reservations."""
 
 REVIVE_AT_ONCE: Final = 1000
-"""Failed reservations that one transaction puts back into the queue."""
+"""Number of failed reservations that one transaction puts back into the queue."""
 
 
 async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
-    """Have what is wanted reserved, in the transaction of the flush that says so."""
+    """Write the wanted reservations and their jobs, in the transaction of the flush that wants them."""
     keys = await store.want(connection, wanted)
     headers = [tracing.headers_of(item) for item in keys.values()]
     await enqueue(connection, JOB, [key.encode() for key in keys], headers=headers)
 
 
 async def move(connection: AsyncConnection, source: str, target: str, wanted: Sequence[Wanted]) -> None:
-    """Have the reservations of a cart follow its items into another, where `wanted` has changed."""
+    """Move the reservations of a cart with its items into another cart, where `wanted` has changed."""
     await store.move(connection, source, target)
     await want(connection, wanted)
 

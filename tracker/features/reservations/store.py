@@ -1,6 +1,6 @@
 """The SQL of reservations. Never commits: the caller owns the transaction.
 
-A row's key changes whenever another quantity is wanted: what is answered to an older key finds no row and
+A row's key changes whenever another quantity is wanted: an answer to an older key finds no row and
 changes nothing.
 """
 
@@ -29,7 +29,7 @@ from tracker.features.reservations.domain import Attempt, Reservation, Reservati
 from tracker.features.reservations.tables import reservations
 
 Wanted = tuple[str, str, int]
-"""Cart, item and the quantity that is wanted now; 0 is a removed item."""
+"""A wanted reservation: cart, item and the quantity that is wanted now; 0 is a removed item."""
 
 _COLUMNS: Final[tuple[Column[Any], ...]] = (
     Column("cart_id", Uuid(as_uuid=False)),
@@ -71,7 +71,7 @@ _OF_KEY: Final = (
     )
     .values(updated_at=func.now())
 )
-"""Of a reservation that is still to be granted."""
+"""Update of the reservation with a key, if it is still to be granted."""
 
 
 async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> dict[ReservationKey, tuple[str, str]]:
@@ -121,7 +121,7 @@ async def give_back_attempt(connection: AsyncConnection, key: ReservationKey) ->
 
 
 async def grant(connection: AsyncConnection, key: ReservationKey, reservation_id: int | str) -> None:
-    """Note what the service has granted."""
+    """Store the id of the reservation that the service has granted."""
     statement = _OF_KEY.values(status=Status.RESERVED.value, reservation_id=reservation_id, error=None)
     await connection.execute(statement, {"of_key": key})
 
@@ -133,7 +133,7 @@ async def note_failure(connection: AsyncConnection, key: ReservationKey, reason:
 
 
 async def give_up(connection: AsyncConnection, key: ReservationKey, reason: str) -> None:
-    """Note that it was the last attempt; `reason` is why, unless an earlier one has left a better word."""
+    """Note that it was the last attempt; `reason` is stored unless an earlier attempt has left a better one."""
     error = func.coalesce(reservations.c.error, reason)
     await connection.execute(_OF_KEY.values(status=Status.FAILED.value, error=error), {"of_key": key})
 

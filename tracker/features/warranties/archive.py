@@ -1,6 +1,6 @@
-"""Where warranties are archived: a folder, or a bucket at S3, Google or Azure, by one library (obstore).
+"""The archive of warranties: a folder, or a bucket at S3, Google or Azure, by one library (obstore).
 
-An object is only ever created, never written over: whoever repeats an upload changes nothing.
+An object is only ever created, never written over: an upload that is repeated changes nothing.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from tracker.features.warranties.domain import WarrantyId
 from tracker.settings import Settings
 
 TIMEOUT_S: Final = 20
-"""For an object to be taken, or a folder's objects of a job together, and for a page of a list."""
+"""Seconds for the archive to take an object, or a folder all objects of a job, or to give a page of a list."""
 
 CONNECT_TIMEOUT_S: Final = 5
 
 CONCURRENCY: Final = 32
-"""Calls in flight per process: a few hundred objects a second where each takes 0.1 s."""
+"""Maximum number of calls in flight per process: a few hundred objects a second where each takes 0.1 s."""
 
 LIST_PAGE: Final = 1000
-"""Objects of a list that are taken in one go: as many as S3 names in an answer."""
+"""Number of objects in a page of a list: as many as S3 names in an answer."""
 
 MAX_REASON_CHARS: Final = 500
-"""Of what the archive says, in a line of the log; the library goes on for a page."""
+"""Most characters of the archive's error in a line of the log; the library's text would go on for a page."""
 
 
 class ArchiveUnavailableError(UnavailableError):
@@ -43,7 +43,7 @@ class ArchiveUnavailableError(UnavailableError):
 
 
 class Object(NamedTuple):
-    """What is archived of a warranty."""
+    """An object of the archive: the record of one warranty."""
 
     id: WarrantyId
     created_at: datetime
@@ -51,16 +51,16 @@ class Object(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it is in the archive."""
+        """Path of the object in the archive."""
         return f"{_folder_of(self.created_at.astimezone(UTC).date())}{self.id}.json"
 
 
 Failures = dict[WarrantyId, ArchiveUnavailableError]
-"""Why objects are not in the archive, or not as safe as they must be."""
+"""The errors of the objects that are not in the archive, or not as safe as they must be, by the warranty's id."""
 
 
 class Archive:
-    """The objects of warranties, `YYYY/MM/DD/<id>.json` by the day (UTC) on which they were created."""
+    """Writes and lists the objects of warranties: `YYYY/MM/DD/<id>.json` by the day (UTC) of their creation."""
 
     def __init__(self, url: str) -> None:
         """Open the archive at `url`; a folder is created. Raises OSError, ValueError or BaseError if it cannot be."""
@@ -91,7 +91,8 @@ class Archive:
     def _write(self, folder: Path, objects: Sequence[Object]) -> Failures:
         """Write objects to a folder; raise OSError if they, or others that are there already, cannot be synced.
 
-        All in one thread: with a call and a sync for each of 64 objects, one costs 560 µs of CPU time instead of 200.
+        All objects are written in one thread: with a call and a sync for each of 64 objects, one costs 560 µs of CPU
+        time instead of 200.
         """
         failures: Failures = {}
         for one in objects:

@@ -1,4 +1,4 @@
-"""What a warranty is, and what is valid in the sale that it is created for."""
+"""Warranties, and the rules for the sale that a warranty is created for."""
 
 import re
 import secrets
@@ -13,16 +13,16 @@ from tracker.errors import InvalidInputError
 from tracker.kit.text_rules import check_text, uuid_of
 
 WarrantyId = NewType("WarrantyId", str)
-"""A UUID of version 7: in the order of creation, which is the order of the list and of its pages."""
+"""Id of a warranty, a UUID of version 7: in the order of creation, which is the order of the list and of its pages."""
 
 MAX_TEXT_BYTES: Final = 255
-"""Of an item's type and SKU, in UTF-8: both are parts of a key."""
+"""Longest type and longest SKU of an item, in bytes of UTF-8: both are parts of a key."""
 
 MAX_TITLE_BYTES: Final = 2048
-"""As of an item in a cart."""
+"""Longest title of an item, in bytes of UTF-8, as for the name of an item in a cart."""
 
 MAX_COST_CENTS: Final = 10**15 - 1
-"""Fifteen digits: what a float, as most JSON parsers read a number, still holds to the cent."""
+"""Highest cost, in cents: fifteen digits. A float, as most JSON parsers read a number, still holds them to the cent."""
 
 STORE_RULE: Final = "must be a string of 1 to 64 of A-Z, a-z, 0-9 and -"
 COST_RULE: Final = "must be a number from 0 to 9999999999999.99, exact to the cent"
@@ -30,18 +30,18 @@ COST_RULE: Final = "must be a number from 0 to 9999999999999.99, exact to the ce
 _CENT: Final = Decimal("0.01")
 _STORE: Final = re.compile("[A-Za-z0-9-]{1,64}")
 _MAX_NUMBER_CHARS: Final = 28
-"""Of a cost as it is written: so many digits Decimal multiplies without rounding."""
+"""Most characters of a cost as it is written: Decimal multiplies so many digits without rounding."""
 
 
 class Sale(Struct, frozen=True):
-    """What a store asks a warranty for."""
+    """A sale of an item, for which a store asks for a warranty."""
 
     store_uuid: str
     item_type: str
     item_sku: str
     item_title: str
     item_cost: int
-    """In cents."""
+    """Cost of the item, in cents."""
     idempotency_key: str | None = None
 
 
@@ -54,16 +54,16 @@ class Warranty(Struct, frozen=True):
     item_sku: str
     item_title: str
     item_cost: int
-    """In cents."""
+    """Cost of the item, in cents."""
     term_months: int
     price: int
-    """In cents."""
+    """Price of the warranty, in cents."""
     terms_version: str
     created_at: datetime
 
 
 class Selection(Struct, frozen=True):
-    """Which warranties are meant: those of one item at one store."""
+    """The warranties that are meant: those of one item at one store."""
 
     store_uuid: str
     item_type: str

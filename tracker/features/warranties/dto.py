@@ -1,4 +1,4 @@
-"""What clients of the warranties send and get, as Structs."""
+"""Structs that clients of the warranties send and get."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -19,7 +19,7 @@ from tracker.features.warranties.domain import (
 from tracker.kit.text_rules import NO_NUL_PATTERN
 
 CENTS_PER_UNIT: Final = 100
-"""Of every currency that is counted here."""
+"""Cents in a unit of every currency that is counted here."""
 
 
 class WarrantyIn(Struct):
@@ -90,7 +90,7 @@ class WarrantyOut(Struct):
 
 
 def sale_of(data: WarrantyIn, idempotency_key: str | None) -> Sale:
-    """Return what a request asks for; raise InvalidInputError unless its cost is valid."""
+    """Return the sale in a request; raise InvalidInputError unless its cost is valid."""
     return Sale(
         store_uuid=data.store_uuid,
         item_type=data.item_type,
@@ -118,7 +118,7 @@ def shown(warranty: Warranty) -> WarrantyOut:
 
 
 def archived(warranty: Warranty) -> bytes:
-    """Return the object that is archived of a warranty: what was asked for, and what was answered."""
+    """Return the object for the archive of a warranty: what was asked for, and what was answered."""
     response = shown(warranty)
     request = {field: getattr(response, field) for field in WarrantyIn.__struct_fields__}
     return msgspec.json.encode({"request": request, "response": response})

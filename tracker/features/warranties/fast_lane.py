@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class WarrantyLane:
-    """Who answers `POST /warranties` before Litestar would."""
+    """Answers `POST /warranties` before the request would reach Litestar."""
 
     def __init__(self, warranties: Callable[[], Warranties], guard: Guard) -> None:
         """Take the service from `warranties`, once a request is here."""
@@ -45,7 +45,7 @@ class WarrantyLane:
         return partial(self._create, found.get(b"idempotency-key"), passed, begin)
 
     def _create(self, idempotency_key: bytes | None, passed: Pass, begin: bytes, body: bytes) -> Reply | Later | None:
-        """Do what `routes.create_warranty` does, or return None to have it done there."""
+        """Create a warranty, as `routes.create_warranty` does, or return None to leave the request to that route."""
         try:
             key = None if idempotency_key is None else check_key(idempotency_key.decode("latin-1"))
             created = self._warranties().create(sale_of(_decode(body), key))

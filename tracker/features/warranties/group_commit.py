@@ -1,4 +1,4 @@
-"""Commits what many requests want in one transaction, and answers each after the commit.
+"""Commits the wishes of many requests in one transaction, and answers each after the commit.
 
 While one group is being committed the next one gathers, so the groups are as large as PostgreSQL is slow. A request
 that comes alone waits for nobody; after a group of several, those who were just answered get a moment to come again.
@@ -17,10 +17,10 @@ from tracker.errors import BufferFullError
 from tracker.postgres.error_classes import Failure, failure_of
 
 MAX_GROUP: Final = 1000
-"""Of one transaction, so that none keeps the others waiting for long."""
+"""Most wishes in one transaction, so that no transaction keeps the others waiting for long."""
 
 GATHER_S: Final = 0.002
-"""To gather, after a group of several.
+"""Seconds to gather the next group, after a group of several.
 
 Without it, 64 clients that ask for one warranty after the other fall into two halves, each answered while the other
 waits; with it they are one group, and a warranty takes a quarter less of this process' CPU time (370 to 280 µs, while
@@ -28,10 +28,10 @@ others used the machine) and a fifth less of PostgreSQL's (68 to 54). 5 ms gaine
 """
 
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
-"""Of what waits for its group; then 503."""
+"""Maximum bytes of the wishes that wait for their group; beyond that a request gets a 503."""
 
 CLOSE_TIMEOUT_S: Final = 0.5
-"""For a group, and again for it to notice that it is cancelled: nobody waits for it any more."""
+"""Seconds to wait for a group to end, and again for it to notice that it is cancelled: nobody waits for it any more."""
 
 Wish = TypeVar("Wish")
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ class Groups(Generic[Wish, Result]):
     """Gathers wishes while the ones before them are being committed."""
 
     def __init__(self, commit: Callable[[Sequence[Wish]], Awaitable[Sequence[Result | Exception]]]) -> None:
-        """Fulfill by `commit`, which returns a result, or what to raise, for each wish."""
+        """Fulfill wishes by `commit`, which returns a result, or an error to raise, for each wish."""
         self._commit = commit
         self._waiting: dict[asyncio.Future[Result], Wish] = {}
         self._waiting_bytes = 0
@@ -49,9 +49,9 @@ class Groups(Generic[Wish, Result]):
         self._task: asyncio.Task[None] | None = None
 
     def fulfill(self, wish: Wish, size: int) -> asyncio.Future[Result]:
-        """Return what has the result for a wish of `size` bytes once it is committed, or what kept it from that.
+        """Return a future for the result of a wish of `size` bytes.
 
-        Raises BufferFullError.
+        It is set once the wish is committed, or gets the error that stopped it. Raises BufferFullError.
         """
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise BufferFullError("too many requests wait for the database")

@@ -1,6 +1,6 @@
-"""The job that archives warranties: written with them, done whenever the archive is there.
+"""The job that archives warranties: written with them, done once the archive can be reached.
 
-It carries ids alone; what is archived stands in the warranties, which never change.
+It carries ids alone; the data to archive stands in the warranties, which never change.
 """
 
 import logging
@@ -24,30 +24,30 @@ from tracker.postgres.error_classes import shown
 from tracker.telemetry import tracing
 
 CONCURRENCY: Final = 4
-"""Jobs in hand per process; their uploads share the calls of the archive."""
+"""Maximum number of jobs in hand per process; their uploads share the calls of the archive."""
 
 PAGE: Final = 1000
-"""Warranties that are looked at in one go."""
+"""Number of warranties that are looked at in one go."""
 
 AGAIN_S: Final = 10.0
-"""Wait, on average, between two tries; while the archive is down the breaker holds back all but one."""
+"""Average seconds between two tries; while the archive is down the breaker holds back all but one."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class ArchiveCounts:
-    """What the jobs of a process have done."""
+    """Numbers of warranties and tries that the jobs of a process had to do with."""
 
     archived: int = 0
-    """Warranties that have an object now."""
+    """Number of warranties that have an object now."""
 
     failed: int = 0
-    """Tries of one that has none yet."""
+    """Number of failed tries, each of a warranty that has no object yet."""
 
 
 class Archiver:
-    """Archives warranties, some a job."""
+    """Archives warranties, several for each job."""
 
     def __init__(self, engine: AsyncEngine, archive: Archive) -> None:
         self._engine = engine
@@ -61,7 +61,7 @@ class Archiver:
         return self._breaker.is_open
 
     async def archive(self, payload: bytes) -> None:
-        """Do a job; raise TryAgainError if it must be done again.
+        """Archive the warranties of a job; raise TryAgainError if it must be tried again.
 
         Those that fail while others succeed get a job of their own: with one call in ten failing, no try of a hundred
         would ever succeed as a whole.

@@ -10,10 +10,10 @@ from tracker.jobs.queue import enqueue
 from tracker.telemetry import tracing
 
 JOB: Final = "archive"
-"""Name of the handler."""
+"""Name of the handler that archives warranties."""
 
 MAX_IDS: Final = 100
-"""Of a job: a group of warranties is a few jobs instead of hundreds."""
+"""Most ids in a job: a group of warranties is a few jobs instead of hundreds."""
 
 
 async def archive_later(

@@ -1,6 +1,6 @@
-"""The rate table: what a warranty costs and how long it lasts, by the type and the cost of the item.
+"""The rate table: the price of a warranty and how long it lasts, by the type and the cost of the item.
 
-A file, as a store's people change it and not its engineers; all of it is checked when Tracker starts. The version
+It is a file, as a store's people change it and not its engineers; all of it is checked when Tracker starts. The version
 that a warranty keeps is that of the file and a digest of its contents: two tables do not pass for one.
 """
 
@@ -19,37 +19,37 @@ from tracker.errors import ConfigurationError
 from tracker.features.warranties.domain import MAX_COST_CENTS
 
 DIGEST_CHARS: Final = 8
-"""Of the contents, in the version: enough to tell tables apart that somebody has written."""
+"""Characters of the digest of the contents in the version: enough to tell tables apart that somebody has written."""
 
 
 class Terms(NamedTuple):
-    """What is agreed for one item."""
+    """The terms of a warranty for one item."""
 
     months: int
     price: int
-    """In cents."""
+    """Price of the warranty, in cents."""
     version: str
 
 
 class Bracket(Struct, frozen=True, forbid_unknown_fields=True):
-    """How long a warranty lasts for items from some cost on."""
+    """A bracket of item costs, from `begin` on, and how long a warranty lasts in it."""
 
     begin: Annotated[int, Meta(ge=0, le=MAX_COST_CENTS)] = msgspec.field(name="from")
-    """In cents."""
+    """Lowest item cost of the bracket, in cents; the file calls it `from`."""
     months: Annotated[int, Meta(ge=1, le=600)]
 
 
 class Rate(Struct, frozen=True, forbid_unknown_fields=True):
-    """What holds for one type of item."""
+    """The rates for one type of item."""
 
     percent: Decimal
-    """Of the item's cost."""
+    """Price of a warranty as a percentage of the item's cost."""
     minimum: Annotated[int, Meta(ge=0, le=MAX_COST_CENTS)]
-    """In cents."""
+    """Lowest price of a warranty, in cents."""
     months: Annotated[tuple[Bracket, ...], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
-        """Check what the types cannot say."""
+        """Check the rules that the types cannot express."""
         if not self.percent.is_finite() or not 0 < self.percent <= 100 or self.percent != round(self.percent, 2):  # noqa: PLR2004  # percent
             raise ValueError("percent must be above 0 and at most 100, with at most two digits behind the point")
         begins = [bracket.begin for bracket in self.months]
@@ -58,7 +58,7 @@ class Rate(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Table(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file."""
+    """The contents of the whole file."""
 
     version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,32}\Z")]
     default: Rate
@@ -66,7 +66,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rates:
-    """A valid rate table."""
+    """A valid rate table, which gives the terms for an item."""
 
     def __init__(self, table: Table) -> None:
         self._default = table.default

@@ -30,7 +30,7 @@ AllWarranties = NamedDependency[SkipValidation[Warranties]]
 _UNAVAILABLE: Final = {503: problem_spec("The database does not answer; try again after Retry-After seconds")}
 
 PIECE_BYTES: Final = 65_536
-"""Of a list: what a client that reads slowly keeps in memory, beside a page of warranties."""
+"""Bytes of a piece of a list: the memory that a slow reader takes, beside a page of warranties."""
 
 _PARAMETERS: Final = ("sku", "item_type", "store_uuid", "after", "limit")
 
@@ -39,10 +39,10 @@ _TOGETHER: Final = "sku, item_type and store_uuid go together"
 
 @dataclass
 class CreateOperation(JSONOperation):
-    """How OpenAPI describes the creation of a warranty."""
+    """Adds the Idempotency-Key to the OpenAPI description of creating a warranty."""
 
     def __post_init__(self) -> None:
-        """Describe the key."""
+        """Describe the Idempotency-Key."""
         super().__post_init__()
         describe_key(self, required=False)
 
@@ -151,7 +151,10 @@ async def show_warranty(
 
 
 def _selection(sku: str | None, item_type: str | None, store_uuid: str | None) -> Selection | None:
-    """Return what the list is restricted to, None if it is not; raise InvalidInputError unless all three are valid."""
+    """Return the selection that restricts the list, or None if there is none.
+
+    Raises InvalidInputError unless all three are valid.
+    """
     given = {"sku": sku, "item_type": item_type, "store_uuid": store_uuid}
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given):

@@ -1,4 +1,4 @@
-"""What Tracker does with warranties: create them, in groups, and show them.
+"""The service for warranties: it creates them, in groups, and shows them.
 
 The job that archives warranties is written in their transaction; nobody waits for the archive.
 """
@@ -32,13 +32,19 @@ from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
 from tracker.telemetry import tracing
 
 STREAM_PAGE: Final = 500
-"""Warranties that are read at a time for the whole list: 1.6 ms of the event loop, of them at most 0.7 in one go."""
+"""Number of warranties that are read at a time for the whole list.
+
+They take 1.6 ms of the event loop, of them at most 0.7 in one go.
+"""
 
 MAX_LISTS: Final = 32
-"""Whole lists on their way at a time; each keeps a page in memory for as long as its reader takes. Then 503."""
+"""Maximum number of whole lists on their way at a time; a further one gets a 503.
+
+Each keeps a page in memory for as long as its reader takes.
+"""
 
 WISH_BYTES: Final = 2048
-"""Of memory for a warranty that waits to be committed, beside its title."""
+"""Bytes of memory for a warranty that waits to be committed, beside its title."""
 
 _KEY_REUSED: Final = "this Idempotency-Key was used for another warranty of this store; take a new one"
 
@@ -52,18 +58,18 @@ class _New(NamedTuple):
 
     warranty: Warranty
     key: tuple[str, str] | None
-    """Store and idempotency key."""
+    """Store and idempotency key of the request; None without a key."""
     stamp: int
     trace: dict[str, str]
     """The headers that name the trace of its request; empty without one."""
 
 
 Known = dict[tuple[str, str], Warranty]
-"""Warranties by store and idempotency key."""
+"""Warranties that were created before, by store and idempotency key."""
 
 
 class Warranties:
-    """The warranties, for requests.
+    """Creates, finds and lists warranties for requests.
 
     Its methods, and what they return, raise DatabaseUnavailableError when PostgreSQL does not answer in time.
     """
@@ -78,7 +84,7 @@ class Warranties:
         keep_stamp: Callable[[], None],
         rates: Rates,
     ) -> None:
-        """Create by `writing` and show by `reading`: who reads the whole list does not keep others from writing."""
+        """Create by `writing` and show by `reading`, so that a reader of the whole list does not block writers."""
         self._writing = writing
         self._reading = reading
         self._waits = waits
@@ -87,13 +93,14 @@ class Warranties:
         self._rates = rates
         self._lists = 0
         self.created = 0
-        """Warranties that were created, repeats left out."""
+        """Number of warranties that were created, repeats left out."""
         self._groups: Groups[_New, Warranty] = Groups(self._commit)
 
     def create(self, sale: Sale) -> asyncio.Future[Warranty]:
-        """Create the warranty for a sale, and return what has it once it is committed; the same for the same key.
+        """Create the warranty for a sale, and return a future for it, set once it is committed.
 
-        Raises InvalidInputError, BufferFullError; the future may also raise KeyReusedError.
+        The same key gives the same warranty. Raises InvalidInputError, BufferFullError; the future may also raise
+        KeyReusedError.
         """
         check_sale(sale)
         created = self._groups.fulfill(self._made(sale), WISH_BYTES + len(sale.item_title))
@@ -119,11 +126,11 @@ class Warranties:
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
     async def stream(self, selection: Selection | None) -> AsyncIterator[list[Warranty]]:
-        """Return what yields all warranties that there are now, page by page.
+        """Return an iterator over all warranties that there are now, page by page.
 
-        No connection is held in between, however slowly they are taken. What gets its id meanwhile is left out, so
-        that the list has an end. The first page is read before this returns. Raises UnavailableError when too many
-        lists are on their way.
+        No connection is held in between, however slowly they are taken. Warranties that get their id meanwhile are
+        left out, so that the list has an end. The first page is read before this returns. Raises UnavailableError when
+        too many lists are on their way.
         """
         if self._lists >= MAX_LISTS:
             raise UnavailableError("too many lists are being read; read it by pages, with limit")
@@ -199,7 +206,7 @@ async def _of_keys(connection: AsyncConnection, group: Sequence[_New]) -> Known:
 
 
 def _first_of_keys(group: Sequence[_New], known: Known) -> Iterator[_New]:
-    """Yield what is to be created: of those with one key the first, if it was not used before."""
+    """Yield the warranties that are to be created: for each key the first, if the key was not used before."""
     seen: set[tuple[str, str] | None] = set(known)
     for one in group:
         if one.key not in seen:

@@ -46,7 +46,7 @@ _ADD_STORES: Final = _insert(stores, ["store_uuid", "created_at"], order_by=["st
 _ITEM: Final = ("item_type", "item_sku", "item_title", "item_cost", "updated_stamp")
 
 _UNTOLD: Final = 0
-"""Stamp of an item that no warranty was created for yet: before all others."""
+"""Stamp, before all others, of an item for which no warranty was created yet."""
 
 Items = Mapping[tuple[str, str], tuple[str, int, int]]
 """Items by type and SKU, with title, cost in cents and stamp."""
@@ -99,16 +99,16 @@ async def add_stores(connection: AsyncConnection, created: Mapping[str, Any]) ->
 
 
 async def add_items(connection: AsyncConnection, items: Items) -> None:
-    """Store the items that are not known yet, so that warranties can refer to them; `write_items` says what they are.
+    """Store the items that are not known yet, so that warranties can refer to them; `write_items` stores their data.
 
-    Their stamp is that of an item that was never told: whose sale is refused then leaves no title that lasts.
+    Their stamp is that of an item that was never told: if the sale of an item is refused, its title does not last.
     """
     rows = [(*key, title, cost, _UNTOLD) for key, (title, cost, _) in items.items()]
     await connection.execute(_ADD_ITEMS, _arrays(rows))
 
 
 async def write_items(connection: AsyncConnection, items: Items) -> None:
-    """Store what items are, of which there is at least one; what is there with a later stamp stays."""
+    """Store the data of items, of which there is at least one; data that is there with a later stamp stays."""
     await connection.execute(_WRITE_ITEMS, _arrays([(*key, *values) for key, values in items.items()]))
 
 

@@ -25,7 +25,7 @@ _NAME: Final = re.compile(r"(?P<number>[0-9]{10})-(?P<salt>[0-9a-f]{8})\.journal
 
 HEADER_BYTES: Final = _HEADER.size
 FRAME_BYTES: Final = _FRAME.size
-"""What a frame adds to its payload."""
+"""Number of bytes that a frame adds to its payload."""
 
 MAX_PAYLOAD_BYTES: Final = 0xFFFF
 _MASK: Final = 0xFFFFFFFF
@@ -33,16 +33,16 @@ _LENGTH_MASK: Final = 0xFFFF
 
 
 class Scan(NamedTuple):
-    """What a segment holds."""
+    """The result of reading a segment."""
 
     payloads: list[bytes]
-    """Of every frame that passes, in the order in which they were written."""
+    """Payloads of all frames that pass the check, in the order in which they were written."""
 
     damaged: int
-    """How many frames are known to be missing: by the gaps in the sequence, or one for damage at the end."""
+    """Number of frames that are known to be missing: found by gaps in the sequence, or one for damage at the end."""
 
     intact: bool
-    """Whether nothing is wrong with the file; a last frame that was cut off is not wrong."""
+    """True if the file has no damage; a last frame that was cut off is no damage."""
 
 
 def segment_name(number: int, salt: int) -> str:
@@ -123,7 +123,7 @@ def _sequence_at(data: bytes, offset: int) -> int:
 
 
 def _is_cut_off(data: bytes, offset: int) -> bool:
-    """Whether what stands at the end is the beginning of a frame."""
+    """Return whether the bytes from `offset` to the end of `data` are the beginning of a frame."""
     rest = len(data) - offset
     if rest < FRAME_BYTES:
         return True

@@ -32,13 +32,13 @@ from tracker.kit.files import Files
 from tracker.kit.last_stamp import save_stamp
 
 TICK_S: Final = 0.5
-"""How often free space, age and a missing segment are looked at while there is something to look at."""
+"""Seconds between two checks of free space, age and a missing segment, while there is something to check."""
 
 SYNC_TIMEOUT_S: Final = 10.0
-"""How long an answer waits for a sync at most; a disk that takes longer is as good as away."""
+"""Longest time that an answer waits for a sync, in seconds; a slower disk is treated as if it were absent."""
 
 CLOSE_TIMEOUT_S: Final = 3.0
-"""For the last sync when the process stops; what is not synced by then is in the page cache."""
+"""Seconds for the last sync when the process stops; data that is not synced by then is in the page cache."""
 
 T = TypeVar("T")
 
@@ -47,22 +47,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When the journal rotates, syncs and refuses."""
+    """Limits that decide when the journal rotates, syncs and refuses."""
 
     max_bytes: int
-    """Of all segments together; above, appends are refused."""
+    """Largest size of all segments together, in bytes; above it, appends are refused."""
 
     min_free_bytes: int
-    """Of the file system; below, appends are refused, so that PostgreSQL on the same disk lives on."""
+    """Least free space of the file system, in bytes.
+
+    Below it, appends are refused, so that PostgreSQL on the same disk can go on.
+    """
 
     sync_interval_s: float
-    """From one sync to the next; 0 syncs as soon as there is something to sync."""
+    """Seconds from one sync to the next; with 0 a sync starts as soon as there is something to sync."""
 
     segment_bytes: int
-    """A segment is followed by the next from this size on: what a restart replays at most without need."""
+    """Size in bytes from which a segment is followed by the next one.
+
+    A restart replays at most this much without need.
+    """
 
     segment_age_s: float = 10.0
-    """And from this age on, so that what is committed does not lie around."""
+    """Age in seconds from which a segment is followed by the next one, so that committed data is removed soon."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,9 +100,9 @@ class FileJournal:
     ) -> None:
         """Write into `folder`.
 
-        `waiting` gives payload and stamp of everything that is not committed, `last_stamp` the
-        greatest stamp given out so far, `leftover_bytes` the size of what an earlier process left in
-        the folder and is not replayed yet.
+        `waiting` returns payload and stamp of everything that is not committed, `last_stamp` the
+        greatest stamp given out so far, `leftover_bytes` the size of the data that an earlier process
+        left in the folder and that is not replayed yet.
         """
         self._folder = folder
         self._files = files
@@ -127,27 +133,27 @@ class FileJournal:
 
     @property
     def used_bytes(self) -> int:
-        """How much disk it takes, what an earlier process left included."""
+        """Disk space that the journal takes, in bytes; includes the data that an earlier process left."""
         return self._bytes + self._leftover_bytes()
 
     @property
     def max_bytes(self) -> int:
-        """How much disk it may take."""
+        """Disk space that the journal may take, in bytes."""
         return self._limits.max_bytes
 
     @property
     def items(self) -> int:
-        """How many frames this process has written that are not removed yet, those of committed items included."""
+        """Number of frames of this process that are not removed yet; includes frames of items that are committed."""
         return sum(segment.sequence for segment in (*self._sealed, self._active) if segment is not None)
 
     @property
     def running(self) -> bool:
-        """Whether its task is alive."""
+        """Whether the journal's background task is alive."""
         return self._task is not None and not self._task.done()
 
     @property
     def refusal(self) -> str | None:
-        """Why the next append would be refused, or None."""
+        """Reason why the next append would be refused; None if it would not."""
         if self._is_full():
             return f"the journal is full: {self._limits.max_bytes} bytes wait for PostgreSQL"
         return self._refusal or (None if self._active is not None else "the journal has no segment yet")
@@ -192,9 +198,9 @@ class FileJournal:
             self._work.set()
 
     def synced(self) -> Confirmation:
-        """Return what says when all that was appended so far would survive a loss of power.
+        """Return a confirmation that is settled when everything appended so far would survive a loss of power.
 
-        All who wait for the same sync share it, and its timer.
+        All callers that wait for the same sync share one confirmation and its timer.
         """
         if self._next_sync is None or self._next_sync.settled:
             seconds = 0.0 if self._nobody_waits else SYNC_TIMEOUT_S
@@ -203,20 +209,20 @@ class FileJournal:
         return self._next_sync
 
     def stop_waiting(self) -> None:
-        """Let everybody who waits for a sync know that it has not come in time: the process is about to end."""
+        """Tell everybody who waits for a sync that it has not come in time: the process is about to end."""
         self._nobody_waits = True
         for confirmation in (self._this_sync, self._next_sync):
             if confirmation is not None:
                 confirmation.settle("the service stops, and the disk has not confirmed in time")
 
     def release(self, before: int) -> None:
-        """Say that everything with a stamp below `before` is committed."""
+        """Tell the journal that everything with a stamp below `before` is committed."""
         self._committed_before = before
         if self._sealed and self._sealed[0].last_stamp < before:
             self._work.set()
 
     async def close(self) -> None:
-        """Sync what is left, remove what is committed, and let go of the files."""
+        """Sync the data that is left, remove committed segments, and close the files."""
         self._closing.set()
         self._work.set()
         if self._task is not None:
@@ -250,7 +256,7 @@ class FileJournal:
 
     @property
     def _busy(self) -> bool:
-        """Whether there is anything to look at from time to time."""
+        """Whether there is anything that must be checked from time to time."""
         active = self._active
         if active is None or self._spare is None or self._refusal is not None:
             return True
@@ -263,7 +269,7 @@ class FileJournal:
         await self._remove_committed()
 
     async def _have_segments(self) -> None:
-        """Make sure that there is a segment to write to, and a spare one; refuse appends meanwhile."""
+        """Make sure that there are an active segment and a spare one; refuse appends until then."""
         try:
             if await self._is_disk_low():
                 self._refuse("the disk is nearly full")
@@ -290,7 +296,7 @@ class FileJournal:
         return self._disk_low
 
     def _rewrite_waiting(self, active: Segment) -> None:
-        """Write what a segment whose sync failed may have lost into the new one."""
+        """Write into the new segment all data that a segment may have lost because its sync failed."""
         save_stamp(self._files, self._folder, self._last_stamp(), durably=True)
         try:
             for payload, stamp in self._waiting():
@@ -301,7 +307,7 @@ class FileJournal:
         self._rewrite = False
 
     async def _create(self) -> Segment:
-        """Create a segment whose name and header would survive a loss of power."""
+        """Create a segment and return it once its name and header would survive a loss of power."""
         self._number += 1
         salt = secrets.randbits(32)
         path = self._folder / segment_name(self._number, salt)

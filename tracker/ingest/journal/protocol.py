@@ -1,4 +1,4 @@
-"""What the rest of Tracker asks of a journal, and the one that keeps nothing."""
+"""The interface of a journal for the rest of Tracker, and a journal that keeps nothing."""
 
 from typing import Protocol
 
@@ -6,31 +6,31 @@ from tracker.kit.confirmation import Confirmation
 
 
 class Journal(Protocol):
-    """Keeps what was accepted until it is committed."""
+    """Keeps accepted data until it is committed."""
 
     @property
     def refusal(self) -> str | None:
-        """Why the next append would be refused, or None."""
+        """Reason why the next append would be refused; None if it would not."""
         ...
 
     @property
     def used_bytes(self) -> int:
-        """How much disk it takes."""
+        """Disk space that the journal takes, in bytes."""
         ...
 
     @property
     def max_bytes(self) -> int:
-        """How much disk it may take; 0 if none is kept."""
+        """Disk space that the journal may take, in bytes; 0 if no journal is kept."""
         ...
 
     @property
     def items(self) -> int:
-        """How many frames this process has written that are not removed yet, those of committed items included."""
+        """Number of frames of this process that are not removed yet; includes frames of items that are committed."""
         ...
 
     @property
     def running(self) -> bool:
-        """Whether its work in the background goes on."""
+        """Whether the journal's work in the background goes on."""
         ...
 
     async def start(self) -> None:
@@ -42,24 +42,24 @@ class Journal(Protocol):
         ...
 
     def synced(self) -> Confirmation:
-        """Return what says when all that was appended so far would survive a loss of power."""
+        """Return a confirmation that is settled when everything appended so far would survive a loss of power."""
         ...
 
     def stop_waiting(self) -> None:
-        """Let everybody who waits for a sync know that it has not come in time: the process is about to end."""
+        """Tell everybody who waits for a sync that it has not come in time: the process is about to end."""
         ...
 
     def release(self, before: int) -> None:
-        """Say that everything with a stamp below `before` is committed."""
+        """Tell the journal that everything with a stamp below `before` is committed."""
         ...
 
     async def close(self) -> None:
-        """Sync what is left, remove what is committed, and let go of the files."""
+        """Sync the data that is left, remove committed segments, and close the files."""
         ...
 
 
 class NoJournal:
-    """Keeps nothing: for the acknowledgement levels that promise nothing of a file."""
+    """Keeps nothing; used for the acknowledgement levels that do not promise that data is in a file."""
 
     refusal = None
     running = True
@@ -72,7 +72,7 @@ class NoJournal:
         """Do nothing."""
 
     def synced(self) -> Confirmation:
-        """Return one that says so at once."""
+        """Return a confirmation that is already settled as safe."""
         confirmation = Confirmation()
         confirmation.settle(None)
         return confirmation

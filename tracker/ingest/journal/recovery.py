@@ -22,19 +22,25 @@ from tracker.kit.last_stamp import load_stamp, save_stamp
 from tracker.kit.worker_folders import WorkerFolder, locked, worker_folders
 
 ROUND_S: Final = 3.0
-"""From one look at the other folders to the next, with jitter: how long an orphan waits at worst."""
+"""Seconds between two looks at the other folders, before jitter.
+
+Apart from the jitter, this is the longest time that the folder of a dead worker waits.
+"""
 
 MAX_SLOWER: Final = 4
-"""How many times slower it gets while PostgreSQL takes nothing: each try reads a segment anew."""
+"""Most failed rounds in a row that count; each makes the pause longer by `ROUND_S`.
+
+While PostgreSQL takes nothing, rounds get slower in this way because each try reads a segment again.
+"""
 
 CANCEL_TIMEOUT_S: Final = 1.0
-"""For a write to notice that it is cancelled; one that hangs in a dead connection may not."""
+"""Seconds that a cancelled write gets to end; a write that hangs in a dead connection may not end at all."""
 
 logger = logging.getLogger(__name__)
 
 
 class Replay(NamedTuple):
-    """What became of the payloads of a segment."""
+    """The result of replaying the payloads of a segment."""
 
     stored: int
     undecodable: int
@@ -42,7 +48,7 @@ class Replay(NamedTuple):
 
 
 class Recovery:
-    """Replays what dead workers of a data folder left."""
+    """Replays the segments that dead workers of a data folder left."""
 
     def __init__(
         self,
@@ -53,9 +59,9 @@ class Recovery:
         replay: Callable[[list[bytes]], Awaitable[Replay]],
         last_stamp: Callable[[], int],
     ) -> None:
-        """Replay by `replay`, which stores payloads or raises; build it before `own` gets new segments.
+        """Replay with `replay`, which stores payloads or raises; create this object before `own` gets new segments.
 
-        `last_stamp` gives the greatest stamp that this process has given out.
+        `last_stamp` returns the greatest stamp that this process has given out.
         """
         self._data_dir = data_dir
         self._own = own
@@ -65,22 +71,22 @@ class Recovery:
         self._leftovers = segments_of(files, own.path)
         self._task: asyncio.Task[None] | None = None
         self.leftover_bytes = self._size_of_leftovers()
-        """Of what an earlier process left in our own folder and is not replayed yet."""
+        """Bytes of the segments that an earlier process left in our own folder and that are not replayed yet."""
         self.damaged_frames = 0
         self.stored = 0
-        """How many items of dead workers this process has stored."""
+        """Number of items of dead workers that this process has stored."""
 
     @property
     def running(self) -> bool:
-        """Whether its task is alive."""
+        """Whether the recovery task is alive."""
         return self._task is not None and not self._task.done()
 
     def start(self) -> None:
-        """Begin, on the running event loop."""
+        """Start the recovery task on the running event loop."""
         self._task = asyncio.create_task(self._run(), name="recovery")
 
     async def close(self) -> None:
-        """Stop, wherever it is; the rest is for the next who looks."""
+        """Stop the task at any point; the next worker that looks replays the rest."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT_S)
@@ -157,7 +163,7 @@ def segments_of(files: Files, folder: Path) -> list[str]:
 
 
 def newest_payloads(files: Files, folder: Path) -> list[bytes]:
-    """Return what stands in the newest segment of a folder that holds anything."""
+    """Return the payloads of the newest segment of a folder that is not empty; an empty list if there is none."""
     for name in reversed(segments_of(files, folder)):
         _, salt = parse_segment_name(name) or (0, 0)
         if payloads := scan(files.read(folder / name), salt).payloads:

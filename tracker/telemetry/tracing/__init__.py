@@ -23,21 +23,21 @@ from contextvars import ContextVar
 from typing import Final, Protocol
 
 STOP_TIMEOUT_S: Final = 1.0
-"""For the last spans to be sent when the process ends; a collector that is away is not waited for."""
+"""Seconds to send the last spans when the process ends; a collector that is away is not waited for any longer."""
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""The variables that switch tracing on."""
+"""Environment variables of which any one switches tracing on."""
 
 TRACEPARENT: Final = "traceparent"
 
 ItemKey = tuple[str, str]
-"""Cart and item."""
+"""Key of an item: the ids of its cart and of itself."""
 
 logger = logging.getLogger(__name__)
 
 
 class Kind(enum.Enum):
-    """Which side of a call a span is."""
+    """Side of a call that a span stands for."""
 
     INTERNAL = "internal"
     SERVER = "server"
@@ -50,22 +50,22 @@ class Span(Protocol):
 
     @property
     def traceparent(self) -> str:
-        """Names it to others (W3C Trace Context)."""
+        """Name of the span for other systems (W3C Trace Context)."""
 
     def child(self, name: str, kind: Kind, attributes: Mapping[str, str | int]) -> "Span":
-        """Begin a step of this one."""
+        """Begin a span for a step of this one."""
 
     def rename(self, name: str) -> None:
-        """Give it another name."""
+        """Give the span another name."""
 
     def note(self, **attributes: str | int) -> None:
-        """Add attributes."""
+        """Add attributes to the span."""
 
     def fail(self, reason: str) -> None:
-        """Mark it as failed; `reason` is the name of an error, never its text."""
+        """Mark the span as failed; `reason` is the name of an error, never its text."""
 
     def end(self) -> None:
-        """Have it sent; one that never ends is not."""
+        """End the span, so that it is sent; a span that never ends is not sent."""
 
 
 class Tracer(Protocol):
@@ -78,7 +78,7 @@ class Tracer(Protocol):
         """Begin a span, of the trace of `parent` if that is given; None if `parent` or all links cannot be read."""
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the spans that are left."""
 
 
 _tracer: Tracer | None = None
@@ -147,7 +147,7 @@ def note(**attributes: str | int) -> None:
 
 @contextlib.contextmanager
 def causing(traceparents: Mapping[ItemKey, str]) -> Iterator[None]:
-    """Have `headers_of` answer by these in the block: the traces that the items of a flush were put in."""
+    """Make `headers_of` use `traceparents` in the block: the traces in which the items of a flush were put."""
     token = _causes.set(traceparents)
     try:
         yield

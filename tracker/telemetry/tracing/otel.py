@@ -28,18 +28,19 @@ from tracker.telemetry.tracing import Kind, Span
 DEFAULT_SAMPLER: Final = "parentbased_traceidratio"
 
 DEFAULT_RATIO: Final = 0.01
-"""Of the requests that come without a trace, how many begin one: to trace one takes 50 µs."""
+"""Share of the requests without a trace of their caller for which one is begun; tracing a request takes 50 µs."""
 
 MAX_TRACED_PER_S: Final = 100
-"""Requests in a process: 0.5 % of a core, whatever the load and whatever strangers say in `traceparent`."""
+"""Most requests that a process traces in a second: 0.5 % of a core, whatever the load and whatever strangers say in
+`traceparent`."""
 
 _RATIOS: Final = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}
-"""By sampler, without `parentbased_`: the ratio, or None for that of OTEL_TRACES_SAMPLER_ARG."""
+"""Share of requests that each sampler (named without `parentbased_`) traces; None: that of OTEL_TRACES_SAMPLER_ARG."""
 
 _parse = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 ).fullmatch
-"""A `traceparent`: version, trace, span, flags, and what versions to come may add (W3C Trace Context, 3.2)."""
+"""Match a `traceparent`: version, trace, span, flags, and what versions to come may add (W3C Trace Context, 3.2)."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class OpenTelemetry:
         return _Span(self._tracer, "request", SpanKind.SERVER, parent=parent)
 
     def _has_room(self) -> bool:
-        """Count a request that is to be traced, unless there were too many in this second."""
+        """Count a request that is to be traced; return False if this second already had `MAX_TRACED_PER_S` of them."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._begun = second, 0
@@ -89,12 +90,12 @@ class OpenTelemetry:
         return _Span(self._tracer, name, _KINDS[kind], parent=context, links=known)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the spans that are left."""
         self._provider.shutdown()
 
 
 class _Exporter(OTLPSpanExporter):
-    """Says once that the collector is away, and once that it is back; the SDK itself says so 25 times a minute."""
+    """Logs once that the collector is away, and once that it is back; the SDK itself logs it 25 times a minute."""
 
     _is_away = False
 

@@ -1,1 +1,1 @@
-"""What answers a plain request from within its connection, before Litestar is asked."""
+"""The fast lane: answers a plain request from within its connection, before Litestar is asked."""

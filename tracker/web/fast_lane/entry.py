@@ -1,6 +1,6 @@
-"""What the fast lanes have in common: which requests are plain, and how an answer to one is written.
+"""Code that all fast lanes share: it tells which requests are plain, and writes the answers to them.
 
-Each lane is a feature's own; what it says is what the feature's route says.
+Each lane belongs to a feature, and answers the same as the feature's route.
 """
 
 from collections.abc import Mapping
@@ -18,15 +18,17 @@ from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem, rate_limit_headers
 PLAIN_CONTENT_TYPES: Final = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"text/plain", b"text/plain;charset=UTF-8"}
 )
-"""As clients spell them; any other spelling is for the route."""
+"""Content types of a plain request, as clients spell them; the route handles any other spelling."""
 
 PLAIN_LENGTH_DIGITS: Final = 4
-"""Of a plain body's Content-Length: it is held until it is whole, and a large one may be refused before."""
+"""Most digits of a plain request's Content-Length: the fast lane holds a body in memory until it is whole, and the
+application can refuse a large one before that."""
 
 PLAIN_SCHEMES: Final = frozenset({b"http", b"https"})
 
 KEPT_PASSES: Final = 256
-"""What the guard said of as many pairs of Host and Origin: 0.1 µs instead of 0.35. At most 16 KB each, as heads are."""
+"""Number of pairs of Host and Origin for which the guard's verdict is cached: 0.1 µs instead of 0.35. Each takes at
+most 16 KB, as a head may not be larger."""
 
 Plain = tuple[Mapping[bytes, bytes], Pass, bytes]
 """A plain request's headers, what the guard knows of it, and the line with which its answer begins."""
@@ -66,7 +68,7 @@ class Entry:
 
 
 def reply(status: int, media_type: bytes, body: bytes, headers: bytes, passed: Pass) -> Reply:
-    """Return an answer that has a body; `headers` are lines."""
+    """Return an answer that has a body; `headers` are whole header lines."""
     own = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (headers, media_type, len(body))
     return status, b"%b%b%b%b" % (own, SECURITY_LINES[passed.secure], passed.end, body)
 

@@ -1,4 +1,4 @@
-"""What the connection and the fast lane say to each other: the bare parts of a request, the bytes of a reply."""
+"""Interface between the connection and the fast lane: the bare parts of a request, and the bytes of a reply."""
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
@@ -8,10 +8,10 @@ from tracker.kit.confirmation import Confirmation
 from tracker.web.rate_limit import address_key
 
 MAX_KEPT_BYTES: Final = 128
-"""Of an X-Forwarded-For whose meaning is kept; two addresses are shorter."""
+"""Longest X-Forwarded-For, in bytes, whose client is kept in the cache; two addresses are shorter."""
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Of a request, names in small letters."""
+"""Headers of a request: pairs of a name in small letters and a value."""
 
 Reply = tuple[int, bytes]
 """Status of an answer, and what follows the server's own headers: header lines, the empty line, the body."""
@@ -22,23 +22,26 @@ class Later(NamedTuple):
 
     confirmation: Confirmation
     reply: Callable[[str | None], Reply]
-    """Gives the reply to what the confirmation says."""
+    """Function that returns the reply for what the confirmation says."""
 
 
 Answerer = Callable[[bytes], Reply | Later | None]
-"""Gives the reply to a request with this body, or None if the application must."""
+"""Function that returns the reply to a request with this body, or None if the application must answer."""
 
 
 class Proxies(Hashable, Protocol):
-    """Whose word on their clients counts; uvicorn's own, so that the application finds the same client."""
+    """Trusted proxies, whose X-Forwarded-For is believed.
+
+    The object is uvicorn's own, so that the application finds the same client.
+    """
 
     def get_trusted_client_address(self, x_forwarded_for: str) -> tuple[str, int]:
-        """Return the right-most address of X-Forwarded-For that is no proxy's, and its port."""
+        """Return the right-most address of X-Forwarded-For that is not that of a trusted proxy, and its port."""
         ...
 
 
 class Peer:
-    """Who is at the other end of a connection."""
+    """The other end of a connection: a client or a trusted proxy."""
 
     __slots__ = ("key", "proxies", "secure")
 
@@ -49,7 +52,7 @@ class Peer:
         self.proxies: Final = proxies
 
     def key_of_client(self, forwarded: bytes) -> bytes:
-        """Return what the client of a request is counted under; `forwarded` is the request's X-Forwarded-For."""
+        """Return the key under which a request's client is counted; `forwarded` is the request's X-Forwarded-For."""
         if self.proxies is None or not forwarded:
             return self.key
         find = _key_of_forwarded if len(forwarded) > MAX_KEPT_BYTES else _kept_key_of_forwarded
@@ -70,5 +73,5 @@ class Lane(Protocol):
     """Answers plain requests by itself."""
 
     def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Return who answers a POST with these headers once its body is here, or None if the application must."""
+        """Return a function that answers a POST with these headers from its body; None if the application must."""
         ...

@@ -1,1 +1,1 @@
-"""What stands around the routes."""
+"""Middleware around the routes."""

@@ -1,4 +1,6 @@
-"""Who may call from a browser, by which name, and what every answer tells browsers: for both ways to answer.
+"""Rules for browsers: which origins and host names may be used, and what headers every answer has.
+
+They hold for both ways to answer, the application and the fast lane.
 
 Litestar's own middlewares would not do. That for CORS sends most of its headers to every origin, and `Vary` only to
 some; that for hosts knows no ports, and answers no problem+json. And the fast lane, which knows no Litestar, must give
@@ -19,12 +21,13 @@ from tracker.kit.origins import SAFE_METHODS, Hosts, Origins
 from tracker.web.problems import EXCEPTION_HANDLERS, AnyRequest
 
 PREFLIGHT_MAX_AGE_S: Final = 600
-"""How long a browser need not ask again; Chrome keeps it for 2 hours at most, and a list may change."""
+"""Seconds that a browser may reuse the answer to a preflight; Chrome keeps it for 2 hours at most, and the list of
+origins may change."""
 
 HSTS_MAX_AGE_S: Final = 365 * 24 * 60 * 60
 
 _ON_ANY_HOST: Final = "/health/"
-"""Load balancers ask by address."""
+"""Path prefix of requests that may name any host: load balancers ask by address."""
 
 _HeaderList = list[tuple[bytes, bytes]]
 
@@ -45,60 +48,60 @@ _VARY: Final = (b"vary", b"Origin")
 
 
 def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return headers as they are sent."""
+    """Return headers as the bytes that are sent."""
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 SECURITY_HEADERS: Final = {False: _SECURITY, True: [*_SECURITY, _HSTS]}
-"""Of answers over http and (True) https, except 204.
+"""Security headers of all answers except 204: over http under False, over https under True.
 
-That has no content to be taken for something else or framed, and is what nearly every request gets: these lines would
-be three times the rest of it.
+A 204 has no content that could be taken for something else or framed, and nearly every request gets one: these lines
+would be three times the rest of it.
 """
 
 SECURITY_LINES: Final = {secure: lines_of(headers) for secure, headers in SECURITY_HEADERS.items()}
 
 
 class Pass(NamedTuple):
-    """What the guard knows of a request that may pass, and adds to its answer."""
+    """Result of the guard for a request that may pass: facts about the request, and headers to add to the answer."""
 
     secure: bool
-    """Whether it came over https."""
+    """Whether the request came over https."""
     headers: _HeaderList
     end: bytes
-    """The same as they are sent, and the empty line."""
+    """`headers` as the bytes that are sent, and the empty line that ends the head."""
     is_listed: bool = False
-    """Whether it comes from a page of a listed origin."""
+    """Whether the request comes from a page of a listed origin."""
 
 
 def _passes(headers: _HeaderList, *, is_listed: bool = False) -> tuple[Pass, Pass]:
-    """Return those over http and over https."""
+    """Return the passes with these headers, for http and for https."""
     end = lines_of(headers) + b"\r\n"
     return Pass(False, headers, end, is_listed), Pass(True, headers, end, is_listed)  # noqa: FBT003  # by their index
 
 
 PLAIN: Final = _passes([])
-"""Over http and https, where nothing is listed."""
+"""Passes for http and https where no origins are listed."""
 
 _UNLISTED: Final = _passes([_VARY])
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """Return a header, or b"" without it; two of one name are nobody's: joined, they are in no list."""
+    """Return a header's value, or b"" without it; two of one name are joined, and so match no list."""
     return b", ".join([value for key, value in headers if key == name and value])
 
 
 class Guard:
-    """Looks at who sends a request."""
+    """Decides by its host and its origin whether a request may pass."""
 
     def __init__(self, origins: Origins | None, hosts: Hosts | None) -> None:
-        """Take the lists; without one of them anybody may."""
+        """Take the lists; None means that every origin or every host may."""
         self._hosts = hosts
         self._lists_origins = origins is not None
         self._listed = {origin.encode(): _listed(origin.encode()) for origin in origins or ()}
 
     def admit(self, host: bytes, origin: bytes, secure: bool, *, safe: bool = False, any_host: bool = False) -> Pass:  # noqa: FBT001  # of a cache's key
-        """Return what the answer to a request with these headers (empty: without them) says in its own.
+        """Return the pass, with the headers for the answer, of a request with these headers (empty: without them).
 
         `secure` says whether it came over https, `safe` whether its method changes nothing. Raises InvalidInputError if
         it names a host that is not ours, ForbiddenError if another origin's page made a browser send it.
@@ -118,11 +121,11 @@ class Guard:
 
     @property
     def is_on(self) -> bool:
-        """Whether there is any list."""
+        """Whether origins or hosts are listed."""
         return self._hosts is not None or self._lists_origins
 
     def turn_away(self, *, secure: bool) -> Pass:
-        """Return what the answer to a request that may not pass says."""
+        """Return the pass whose headers the answer to a refused request gets."""
         return _UNLISTED[secure] if self._lists_origins else PLAIN[secure]
 
 
@@ -144,7 +147,7 @@ class Guarded:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on a request that may pass, and its answer with what the guard says about it."""
+        """Hand on a request that may pass, and add the guard's headers to its answer; refuse any other request."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return

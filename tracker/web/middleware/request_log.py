@@ -1,7 +1,7 @@
 """The outermost layer of the application: a request's id, its trace, and its line in the log if it fails.
 
-Outside of everything of Litestar's, so that no answer is without its id, whoever gives it. The fast lane sends the
-same header by itself, and has its own way of tracing (`carts.traced`).
+It stands outside of all that is Litestar's, so that every answer has its id, whichever part gives it. The fast lane
+sends the same header by itself, and has its own way of tracing (`carts.traced`).
 """
 
 import contextlib
@@ -27,12 +27,13 @@ from tracker.telemetry.request_id import HEADER, current_request_id, request_id_
 from tracker.web.problems import UNEXPECTED
 
 MAX_LINES_PER_S: Final = 10
-"""While PostgreSQL is away thousands of requests may fail; the next line says how many had none."""
+"""Most lines about failed requests in a second: while PostgreSQL is away thousands may fail. The next line says how
+many requests got none."""
 
 SERVER_ERROR: Final = 500
 
 NOT_CONFIGURED: Final = 501
-"""What is switched off is no error."""
+"""Status of an answer by a feature that is switched off; that is no error, and is not logged."""
 
 logger = logging.getLogger(__name__)
 

@@ -25,19 +25,19 @@ from tracker.web.problems import PROBLEM_MEDIA_TYPE, Problem
 
 
 class Models(NamedTuple):
-    """What the features' Structs say in the document."""
+    """Schemas and examples of the features' Structs for the document."""
 
     structs: Sequence[type[Struct]]
-    """Those whose schemas msgspec makes."""
+    """Structs whose schemas msgspec makes."""
 
     beside: Mapping[str, dict[str, Any]]
     """Parts of a schema, by the name of its Struct, that the Struct's types cannot say."""
 
     examples: Callable[[], dict[str, Any]]
-    """Gives the example of each, by its name."""
+    """Function that returns the example of each Struct, by its name."""
 
     problem_example: Callable[[str, int], dict[str, Any]]
-    """Gives the problem that an operation answers with a status."""
+    """Function that returns an example of the problem that an operation answers with a status."""
 
 
 DESCRIPTION: Final = """\
@@ -66,7 +66,7 @@ _BELOW: Final = {
     431: "The request line and all headers together are larger than 16 KiB",
     503: "Too many connections are open, or the service is stopping; try again after Retry-After seconds",
 }
-"""What the connection itself may answer to any request."""
+"""Descriptions of the answers that the connection itself may give to any request, by status."""
 
 _STRING: Final = {"type": "string"}
 
@@ -87,7 +87,7 @@ _HEADERS: Final = {
     },
     503: {"Retry-After": _RETRY_AFTER},
 }
-"""What every answer with a status has, by status."""
+"""Headers of every answer with a certain status, by status."""
 
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "logOut": {
@@ -105,7 +105,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "schema": _STRING,
     },
 }
-"""What is read from the request as it is, by operation."""
+"""Parameters that a handler reads from the request itself, so that Litestar does not describe them, by operation."""
 
 _EVENT: Final = {
     "description": "An event as Stripe sends it, byte for byte: it is signed.",
@@ -120,7 +120,7 @@ _EVENT: Final = {
 
 
 def openapi_config(version: str, models: Models) -> OpenAPIConfig:
-    """Return what Litestar is to describe and serve."""
+    """Return the settings by which Litestar makes and serves the document."""
     return OpenAPIConfig(
         title="Tracker",
         version=version,
@@ -151,7 +151,7 @@ def openapi_config(version: str, models: Models) -> OpenAPIConfig:
 
 
 def _operation_id(handler: HTTPRouteHandler, _: Method, path: list[str | PathParameterDefinition]) -> str:
-    """Return the handler's name, of which some serve two paths."""
+    """Return the handler's name; some handlers serve two paths."""
     first, *rest = handler.handler_name.split("_")
     return first + "".join(map(str.title, rest)) + ("V1" if path[:2] == ["api", "v1"] else "")
 
@@ -231,7 +231,7 @@ def _usual(status: int) -> str:
 
 
 def _contents(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what a request or an answer may hold, by media type."""
+    """Yield the description of each content that a request or an answer may have, one for a media type."""
     yield from holder.get("content", {}).values()
 
 
@@ -245,7 +245,7 @@ def _add_example(content: dict[str, Any], shown: dict[str, Any]) -> str:
 
 
 def _forget_null(parameter: dict[str, Any]) -> None:
-    """A parameter that may be left out is never null, as Litestar has it."""
+    """Remove null from a parameter's schema: one that may be left out is never null, though Litestar shows it so."""
     one_of = parameter["schema"].pop("oneOf", None)
     if one_of is not None:
         (kind,) = (one for one in one_of if one != {"type": "null"})

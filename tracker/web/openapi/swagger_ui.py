@@ -26,13 +26,14 @@ MEDIA_TYPES: Final = {
     "start.js": "text/javascript",
     "favicon-32x32.png": "image/png",
 }
-"""Of the files that are served."""
+"""Media types of the files that are served, by name; no other file is."""
 
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What the page may load and do. Swagger UI sets styles of its elements, and its CSS has images as data."""
+"""Content-Security-Policy of the page: what it may load and do. Swagger UI sets styles of its elements, and its CSS has
+images as data."""
 
 _TAKES_GZIP: Final = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 
@@ -54,7 +55,7 @@ def docs_router() -> Router:
 
 
 class SwaggerUI(OpenAPIRenderPlugin):
-    """The page."""
+    """Serves the page."""
 
     def __init__(self) -> None:
         super().__init__(path="/", media_type=MediaType.HTML)
@@ -94,5 +95,8 @@ def _file(name: str) -> _File:
 
 @functools.cache
 def _unpacked(name: str) -> bytes:
-    """Decompress a file once: 9 ms of the event loop, which who asks without gzip could take as often as they like."""
+    """Decompress a file once and keep it.
+
+    It takes 9 ms of the event loop, and clients without gzip could cause that with every request.
+    """
     return gzip.decompress(_file(name).content)

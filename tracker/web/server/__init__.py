@@ -1,1 +1,1 @@
-"""What answers on a socket: the listener, the server, and each connection."""
+"""The HTTP server: the listener, the server, and each connection."""

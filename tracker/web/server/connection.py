@@ -2,8 +2,8 @@
 
 Measured without: 62 MB of headers were taken on one connection and held up everybody else for seconds,
 half-sent requests stayed open for 20 s and more, and a stop waited for them. With: headers are bounded
-in bytes, a whole request in time, what is pipelined and the connections in number, who does not take
-an answer is cut off, and a stop lets go of what is half sent.
+in bytes, a whole request in time, pipelined requests and connections in number. A client that does not take
+its answer is cut off, and a stop does not wait for half-sent requests.
 
 A request that the `Lane` answers never becomes a task: its answer is written from within the call that
 brought its last byte. uvicorn's cycle, task and event for each request cost as much as all that Tracker
@@ -32,25 +32,25 @@ from tracker.web.middleware.browser_policy import SECURITY_LINES, lines_of
 from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem
 
 MAX_HEADER_BYTES: Final = 16 * 1024
-"""Of the request line and all headers together."""
+"""Largest size in bytes of the request line and all headers together."""
 
 REQUEST_TIMEOUT_S: Final = 10.0
-"""From a connection or the first byte of a request to its last byte."""
+"""Seconds within which a request must be here as a whole, from its first byte or from the start of the connection."""
 
 GOODBYE_TIMEOUT_S: Final = 2.0
-"""For a client to end TLS after us; uvloop would wait for 30 s."""
+"""Seconds that a client has to end TLS after the server has; uvloop would wait for 30 s."""
 
 MAX_CONNECTIONS: Final = 8192
-"""Open at a time per worker; an idle one costs about 15 KB."""
+"""Most connections that a worker has open at a time; an idle one costs about 15 KB."""
 
 MAX_REFUSED: Final = 64
-"""Of the connections above that, how many may wait for their 503; the rest is cut off, or they would take
-the files that the journal and PostgreSQL need."""
+"""Most connections above `MAX_CONNECTIONS` that may wait for their 503; the others are cut off, or they would take the
+files that the journal and PostgreSQL need."""
 
 MAX_PIPELINED: Final = 100
-"""Requests of one connection that wait for the answers before theirs; one read can bring 14,000, at 3 KB each.
+"""Most requests of one connection that may wait for the answers before theirs; one read can bring 14,000, at 3 KB each.
 
-Also how many of one read the lane answers before others get their turn.
+It is also the number of requests of one read that the lane answers before other connections get their turn.
 """
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ class _Owed:
 
 
 _heads: Final[dict[int, tuple[list[tuple[bytes, bytes]], bytes]]] = {}
-"""By status: uvicorn's own headers, of which it makes new ones each second, and the start of an answer."""
+"""Start of an answer, by status, with uvicorn's own headers from which it was made; uvicorn makes new ones each
+second."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -119,7 +120,7 @@ class Protocol(HttpToolsProtocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let the request in hand know, which is not the newest one if the client pipelines."""
+        """Tell the request in hand that its client has left; if the client pipelines, it is not the newest request."""
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
@@ -233,7 +234,7 @@ class Protocol(HttpToolsProtocol):
         self.headers = []  # trailers are no headers
 
     def _size_of_head(self) -> int:
-        """Return its bytes, per header at least a colon and the line's end included."""
+        """Return the size of the head in bytes, with at least a colon and the line's end for each header."""
         return len(self.url) + sum(len(name) + len(value) + 3 for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
@@ -352,7 +353,7 @@ class Protocol(HttpToolsProtocol):
             self.refuse(408, f"the request did not arrive within {REQUEST_TIMEOUT_S:.0f} s")
 
     def abort_if_stuck(self) -> None:
-        """Cut the connection off if only the client's taking the answer, or letting go, is waited for."""
+        """Cut the connection off if it waits only for the client to take the answer or to close."""
         if self.flow.write_paused or self.transport.is_closing():
             self.transport.abort()
 

@@ -1,4 +1,4 @@
-"""Where Tracker listens, and with which certificate."""
+"""Address on which Tracker listens, and the certificate that it uses."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ from tracker.settings import Settings
 DEFAULT_PORT: Final = 8000
 
 BACKLOG: Final = 2048
-"""Connections that the kernel holds until they are accepted."""
+"""Number of connections that the kernel holds until they are accepted."""
 
 
 @contextlib.contextmanager

@@ -13,17 +13,18 @@ from uvicorn.server import ServerState
 from tracker.web.server.connection import REQUEST_TIMEOUT_S, Protocol
 
 CONFIRMATIONS_TIMEOUT_S: Final = 2.0
-"""From a stop on, for the requests that wait for PostgreSQL or the disk to confirm their item; then they get a 503."""
+"""Seconds after a stop began in which PostgreSQL or the disk may still confirm items; then the requests that wait for
+it get a 503."""
 
 STUCK_TIMEOUT_S: Final = 2.5
-"""From a stop on, for the clients to take their answers and to let go; then they are cut off."""
+"""Seconds after a stop began in which clients may take their answers and close; then they are cut off."""
 
 LATE_COMERS_S: Final = 0.02
-"""How often connections are looked for that came to be while the process stops."""
+"""Seconds between two searches for connections that came to be while the process stops."""
 
 
 class Loop(uvloop.Loop):
-    """uvloop's, but with a client that connects and does not begin TLS waited for 10 s instead of 60."""
+    """uvloop's event loop, but one that waits 10 s instead of 60 for a client that connects and does not begin TLS."""
 
     async def create_server(  # type: ignore[override]  # handed on as they are
         self,

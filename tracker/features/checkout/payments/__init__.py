@@ -1,4 +1,4 @@
-"""Who charges the customers: one protocol, and a processor for each value of TRACKER_PAYMENT.
+"""The payment processors that charge customers: one protocol, and a processor for each value of TRACKER_PAYMENT.
 
 Stripe's library and httpx are imported only where Stripe is chosen: a process without them is 30 MB smaller
 and starts 0.4 s sooner.

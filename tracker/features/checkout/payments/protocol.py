@@ -1,4 +1,4 @@
-"""What a checkout asks of a payment processor, in two steps, so that no answer that is lost costs anybody money.
+"""The protocol for payment processors: two steps, so that an answer that gets lost costs nobody money.
 
 `begin` announces a payment and charges nothing; its id is stored with the order before `confirm` charges.
 Whatever happens after that, a crash or an answer that never comes, `settle` can ask for the payment by its id,
@@ -19,16 +19,16 @@ class ProcessorUnavailableError(UnavailableError):
 
 
 class Charge(Struct, frozen=True):
-    """What is to be paid."""
+    """An amount that a customer has to pay for an order."""
 
     order_id: str
-    """A UUID: the same order is never charged twice."""
+    """Id of the order, a UUID: the same order is never charged twice."""
 
     total: int
-    """In the smallest unit that the currency is charged in (cents; whole yen), above 0."""
+    """Amount to charge, above 0, in the smallest unit that the currency is charged in (cents; whole yen)."""
 
     currency: str
-    """Three capital letters (ISO 4217)."""
+    """Currency code: three capital letters (ISO 4217)."""
 
     method: str
     """The payment method as the customer sent it."""
@@ -42,21 +42,21 @@ class Refused(Struct, frozen=True):
     """The customer was not charged, and is not going to be."""
 
     reason: str
-    """For the customer to read."""
+    """Reason of the refusal, for the customer to read."""
 
 
 class Pending(Struct, frozen=True):
-    """Not known yet; `settle` says it later."""
+    """The result is not known yet; `settle` says it later."""
 
 
 Outcome = Paid | Refused | Pending
 
 
 class Notice(NamedTuple):
-    """What the processor says by itself about a payment."""
+    """A message about a payment that the processor sends without being asked."""
 
     order_id: str
-    """A UUID."""
+    """Id of the order, a UUID."""
 
     payment_id: str
     outcome: Paid | Refused
@@ -67,7 +67,7 @@ class Processor(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is stored as with an order; the payments of one processor mean nothing to another."""
+        """Name of the processor that is stored with an order; the payments of one processor mean nothing to another."""
 
     async def begin(self, charge: Charge) -> str | Refused:
         """Announce a payment and return its id; nothing is charged yet, and the same order gets the same id.
@@ -76,20 +76,20 @@ class Processor(Protocol):
         """
 
     async def confirm(self, payment_id: str, charge: Charge) -> Outcome:
-        """Charge; Pending if no answer comes in time, or none that says what became of the payment."""
+        """Charge the customer; return Pending if no answer comes in time, or none that tells the result."""
 
     async def settle(self, payment_id: str) -> Outcome:
-        """Return what became of a payment, after calling it off if it was not confirmed.
+        """Return the result of a payment, after calling it off if it was not confirmed.
 
-        Pending while the processor itself does not know. Raises ProcessorUnavailableError.
+        The result is Pending while the processor itself does not know. Raises ProcessorUnavailableError.
         """
 
     def notice(self, payload: bytes, signature: str) -> Notice | None:
-        """Return what a webhook says; None if that is nothing about a payment of an order of ours.
+        """Return the notice in a webhook; None if that is nothing about a payment of an order of ours.
 
         Raises InvalidInputError for one that the processor has not signed, or not lately; NotConfiguredError
         where webhooks are not set up.
         """
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""

@@ -19,21 +19,21 @@ _CONFIRMED: Final[dict[str, Outcome]] = {
     "times-out-paid": Pending(),
     "times-out-unpaid": Pending(),
 }
-"""What becomes of a payment by its method."""
+"""Outcome of confirming a payment, by its method."""
 
 _SETTLED: Final[dict[str, Outcome]] = {
     **_CONFIRMED,
     "times-out-paid": Paid(),
     "times-out-unpaid": _NOT_CHARGED,
 }
-"""What is said about it later."""
+"""Outcome that `settle` reports later, by the method of the payment."""
 
 METHODS: Final = tuple(_CONFIRMED)
 """The payment methods of the sandbox."""
 
 
 class SandboxProcessor:
-    """The processor for trying Tracker out."""
+    """A processor for trying Tracker out; it charges nobody."""
 
     name = "sandbox"
 
@@ -44,12 +44,12 @@ class SandboxProcessor:
         return f"sandbox:{charge.method}:{charge.order_id}"
 
     async def confirm(self, payment_id: str, charge: Charge) -> Outcome:
-        """Return what the method asks for; a time-out is Pending at once."""
+        """Return the outcome that the method asks for; a time-out is Pending at once."""
         del charge
         return _CONFIRMED[_method_of(payment_id)]
 
     async def settle(self, payment_id: str) -> Outcome:
-        """Return what the method asks for."""
+        """Return the outcome that the method asks for."""
         return _SETTLED[_method_of(payment_id)]
 
     def notice(self, payload: bytes, signature: str) -> Notice | None:
@@ -58,7 +58,7 @@ class SandboxProcessor:
         raise NotConfiguredError("the sandbox sends no webhooks; set TRACKER_PAYMENT=stripe for those of Stripe")
 
     async def close(self) -> None:
-        """Hold nothing, so let go of nothing."""
+        """Do nothing: the sandbox holds no connections."""
 
 
 def _method_of(payment_id: str) -> str:

@@ -32,28 +32,28 @@ from tracker.features.checkout.payments.stripe_http import HTTPClient
 from tracker.kit.text_rules import uuid_of
 
 CALL_TIMEOUT_S: Final = 20.0
-"""For a step in all, whatever it takes: tries, waits between them, a second question."""
+"""Seconds that a step may take in all: tries, waits between them, a second question."""
 
 NETWORK_RETRIES: Final = 2
-"""The library tries again after about 0.5 s, then 1 s, with the same key."""
+"""Number of times that the library tries again, after about 0.5 s, then 1 s, with the same key."""
 
 SIGNATURE_TOLERANCE_S: Final = 300
-"""How old a webhook may be; Stripe signs each delivery anew."""
+"""Maximum age of a webhook, in seconds; Stripe signs each delivery anew."""
 
 MAX_REASON_CHARACTERS: Final = 500
 
 ORDER: Final = "tracker_order_id"
-"""Under which the order's id stands in the metadata of the intent."""
+"""Key under which the id of the order stands in the metadata of the intent."""
 
 _UNCONFIRMED: Final = frozenset(
     {"requires_payment_method", "requires_confirmation", "requires_action", "requires_capture"}
 )
-"""The states in which an intent can be canceled and has charged nothing."""
+"""States in which an intent can be canceled and has charged nothing."""
 
 _NEEDS_CUSTOMER: Final = frozenset(
     {"authentication_required", "authentication_not_handled", "requires_action_not_handled"}
 )
-"""The codes of a payment that the customer would have to confirm at the bank; Stripe's message is for programmers."""
+"""Error codes of a payment that the customer would have to confirm at the bank; Stripe's message is for programmers."""
 
 _CALLED_OFF: Final = "the payment did not come through in time and was called off"
 _DECLINED: Final = "the payment was declined"
@@ -87,7 +87,10 @@ class _Event(Struct):
 
 
 class StripeProcessor:
-    """A client of its own; nothing of the library's global state but its telemetry, which is switched off."""
+    """Charges customers by Stripe, with a client of its own.
+
+    It uses nothing of the library's global state but its telemetry, which is switched off.
+    """
 
     name = "stripe"
 
@@ -167,7 +170,7 @@ class StripeProcessor:
         return _outcome(intent)
 
     def notice(self, payload: bytes, signature: str) -> Notice | None:
-        """Return what a webhook with the header `Stripe-Signature` says."""
+        """Return the notice in a webhook that has the header `Stripe-Signature`."""
         if self._webhook_secret is None:
             raise NotConfiguredError("webhooks of Stripe need TRACKER_STRIPE_WEBHOOK_SECRET")
         _verify(payload, signature, self._webhook_secret)
@@ -185,17 +188,17 @@ class StripeProcessor:
         return Notice(order_id, intent.id, Paid() if paid else _refused(intent))
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._http.close_async()
 
 
 _NOTICES: Final = frozenset({"payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled"})
-"""The events that say what has become of a payment."""
+"""Types of the events that say what has become of a payment."""
 
 
 @contextlib.asynccontextmanager
 async def _in_time() -> AsyncIterator[None]:
-    """Turn everything that is no answer into ProcessorUnavailableError."""
+    """Turn every failure to get a usable answer, time-outs included, into ProcessorUnavailableError."""
     try:
         async with asyncio.timeout(CALL_TIMEOUT_S):
             yield
@@ -233,7 +236,7 @@ def _declined(code: str | None, message: Any) -> Refused:  # noqa: ANN401  # the
 
 
 def _not_taken(charge: Charge, error: stripe.InvalidRequestError) -> Refused:
-    """Return the refusal of a request that asks for what cannot be; only what the customer can mend is told."""
+    """Return the refusal of an invalid request; its reason tells only what the customer can correct."""
     if str(error.param).startswith("payment_method") or str(error.code).startswith("amount_"):
         return _declined(error.code, error.user_message)
     logger.error("Stripe does not take a payment", extra={"order_id": charge.order_id, **_fields_of(error)})
@@ -241,7 +244,7 @@ def _not_taken(charge: Charge, error: stripe.InvalidRequestError) -> Refused:
 
 
 def _fields_of(error: Exception) -> dict[str, object]:
-    """Return what the log may say of an error; Stripe's texts quote keys and payment methods."""
+    """Return the fields of an error that may be logged; Stripe's texts quote keys and payment methods."""
     if isinstance(error, stripe.StripeError) and not isinstance(error, stripe.APIConnectionError):
         fields = {"code": error.code, "http_status": error.http_status, "stripe_request_id": error.request_id}
         return {"error": type(error).__name__, **fields}

@@ -1,4 +1,4 @@
-"""The connection below Stripe's library: what comes over it is bounded, and has the form that the library expects.
+"""The HTTP client below Stripe's library: it bounds each answer and checks that it has the form the library expects.
 
 The library's own clients send through the proxies of the environment, read answers of any size, and let an
 answer of another form (of a proxy in between, say) end in an AttributeError somewhere above.
@@ -21,11 +21,11 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 CONNECT_TIMEOUT_S: Final = 5.0
 
 CONNECTIONS: Final = 20
-"""Most calls in flight per process; who comes later waits within the time of the call."""
+"""Maximum number of calls in flight per process; further calls wait, within the time that they have."""
 
 
 class _Error(Struct):
-    """What the library reads of an error."""
+    """The part of an error answer that the library reads."""
 
     type: str | None = None
     code: str | None = None
@@ -41,7 +41,7 @@ _check = msgspec.json.Decoder(_Answer).decode
 
 
 class HTTPClient(stripe.HTTPClient):
-    """What `stripe.StripeClient` sends its requests with."""
+    """Sends the requests of `stripe.StripeClient`."""
 
     name = "httpx"
 
@@ -83,7 +83,7 @@ class HTTPClient(stripe.HTTPClient):
         await asyncio.sleep(random.uniform(0.5, 1.5) * secs)  # noqa: S311  # not a secret
 
     async def close_async(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
 

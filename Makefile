@@ -18,11 +18,11 @@ help:  ## Show this
 
 #| which         where it runs                               how long, on two quiet cores
 #| test          everywhere, before each change lands        3 minutes, lint included
-#| test-faults   by hand, before a release                   13 minutes
-#| test-busy     by hand, after a change to many tests       15 minutes
-#| coverage      by hand                                     6 minutes
+#| test-faults   by hand, before a release                   10 minutes
+#| test-busy     by hand, after a change to many tests       8 minutes
+#| coverage      by hand                                     5 minutes
 #| bench         by hand, on a quiet machine                 40 minutes; ARGS="--quick" 9
-#| bench-pair    by hand, with each change for speed         6 minutes
+#| bench-pair    by hand, with each change for speed         5 minutes
 
 run: $(VENV)/for-run  ## Serve on http://127.0.0.1:8000; ARGS="--port 9000" passes options on
 	@exec $(BIN)/tracker serve $(ARGS)

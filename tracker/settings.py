@@ -56,7 +56,7 @@ class LogLevel(enum.Enum):
 
 
 class LogFormat(enum.Enum):
-    """What a line of the log looks like."""
+    """The form of a line of the log."""
 
     AUTO = "auto"
     """Text on a terminal, JSON elsewhere."""
@@ -146,19 +146,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whom the bearer tokens must be made out to."""
 
     oidc_client_id: str | None = None
-    """What the provider knows Tracker as; None switches off /login."""
+    """Tracker's client id at the provider; None switches off /login."""
 
     oidc_client_secret: Annotated[str, Meta(min_length=16)] | None = None
     """Tracker's password at the provider; the cookies of sessions are encrypted with a key derived from it."""
 
     payment: Payment | None = None
-    """Who charges the customers; None switches off the checkout."""
+    """The processor that charges the customers; None switches off the checkout."""
 
     stripe_secret_key: Annotated[str, Meta(pattern=r"^[\x21-\x7e]+\Z")] | None = None
     """Tracker's key at Stripe."""
 
     stripe_webhook_secret: str | None = None
-    """What Stripe signs its webhooks with; None refuses them all."""
+    """The secret that Stripe signs its webhooks with; None refuses them all."""
 
     stripe_url: str = "https://api.stripe.com"
     """Stripe's API, or what stands in for it in a test."""
@@ -180,10 +180,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most tracking requests a second for one cart, per worker; None is no limit."""
 
     allowed_origins: Origins | None = None
-    """Of pages that may call from browsers; None lets every page send items, and none read an answer."""
+    """The origins of pages that may call from browsers; None lets every page send items, and none read an answer."""
 
     allowed_hosts: Hosts | None = None
-    """By which names Tracker may be called; None is all."""
+    """The names that Tracker may be called by; None is all."""
 
     tls_cert: Path | None = None
     """Certificate chain (PEM) to serve https by itself; without it a proxy in front does that."""

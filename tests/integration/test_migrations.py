@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from tests.conftest import REPO, Database, clean_environ, run_tracker, url_of
+from tests.faults.outages import login
 from tracker.postgres.schema import known_revisions
 
 
@@ -78,6 +79,14 @@ def test_a_database_that_went_back_to_its_beginning_is_migrated_anew(empty_datab
         done = run_tracker("migrate", env={"DATABASE_URL": empty_database})
         assert done.returncode == 0, done.stderr
         assert alembic("downgrade", "base", url=empty_database).returncode == 0
+
+
+def test_a_database_that_may_not_be_read_is_not_called_out_of_reach(database: Database) -> None:
+    with login(database) as role:
+        done = run_tracker("serve", "--port", "0", env={"DATABASE_URL": role.url})
+    assert done.returncode == 1
+    assert done.stderr.startswith("tracker: cannot use PostgreSQL")
+    assert "permission denied" in done.stderr
 
 
 def test_a_database_that_cannot_hold_every_text_is_refused_in_one_line(server_url: str, database: Database) -> None:

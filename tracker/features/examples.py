@@ -117,7 +117,7 @@ _FIELDS: Final = {
     "logIn": ("return_to", RETURN_ADDRESS_RULE),
     "logOut": ("return_to", RETURN_ADDRESS_RULE),
 }
-"""For each operation, a field that may be wrong, and its rule."""
+"""A field that may be wrong, and its rule, by operation."""
 
 
 def examples() -> dict[str, Any]:

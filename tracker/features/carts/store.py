@@ -55,7 +55,7 @@ Written = tuple[CartId, str, int]
 """A written item: the cart, the item's external id and the quantity that is stored."""
 
 Elsewhere = dict[CartId, CartId]
-"""For each cart, where its items must go instead: to the cart that took its place, or once more to the same cart."""
+"""The carts that items must go to instead, by the cart they came for: its successor, or the same once more."""
 
 _REGISTERS: Final = ("name", "value", "quantity")
 """The fields with a stamp of their own, in the column `<field>_stamp`."""

@@ -22,7 +22,7 @@ class CheckoutIn(Struct):
 
 
 class OrderLineOut(Struct):
-    """What was bought of one product, as it was then."""
+    """A line of an order: one product, as it was when it was bought."""
 
     product_id: str
     title: str

@@ -10,7 +10,7 @@ from tracker.features.carts.dto import Cents, ItemOut, Name, Quantity
 
 
 class ItemChange(Struct):
-    """What is to become of an item of a cart. What is absent or null stays as it is stored."""
+    """A change of an item in a cart. A field that is absent or null stays as it is stored."""
 
     name: Name | None = None
     price: Cents | None = None

@@ -39,7 +39,7 @@ Identities = NamedDependency[SkipValidation[Identity]]
 
 
 class Me(Struct):
-    """Who is logged in."""
+    """The customer who is logged in."""
 
     subject: str
 

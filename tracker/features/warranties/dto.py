@@ -23,7 +23,7 @@ CENTS_PER_UNIT: Final = 100
 
 
 class WarrantyIn(Struct):
-    """What a store asks a warranty for."""
+    """A sold item that a store asks a warranty for."""
 
     store_uuid: Annotated[
         str,

@@ -27,14 +27,14 @@ help:  ## Show this
 run: $(VENV)/for-run  ## Serve on http://127.0.0.1:8000; ARGS="--port 9000" passes options on
 	@exec $(BIN)/tracker serve $(ARGS)
 
-test: $(if $(ARGS),,lint) $(VENV)/for-test $(VENV)/for-login-test  ## Lint and test; ARGS="tests/unit -k cookie" runs a part, without lint
+test: $(if $(ARGS),,lint) $(VENV)/for-test $(VENV)/for-login-test  ## Lint and test; ARGS="tests/features -k cookie" runs a part, without lint
 	$(BIN)/$(PYTEST) -m "not slow" $(ARGS)
 
 test-faults: $(VENV)/for-test  ## What Tracker survives: kills, outages, broken disks and clients; and all else that is slow
 	$(BIN)/pytest -m "slow or faults" $(ARGS)
 
 test-busy: $(VENV)/for-test $(VENV)/for-login-test  ## The tests beside a load of four times the cores
-	$(BIN)/python -m tests.busy $(BIN)/$(PYTEST) -m "not slow" $(ARGS)
+	$(BIN)/python -m tests.support.busy $(BIN)/$(PYTEST) -m "not slow" $(ARGS)
 
 coverage: $(VENV)/for-test $(VENV)/for-login-test  ## Which lines and branches the tests reach, in the servers too
 	$(BIN)/coverage erase
@@ -93,9 +93,9 @@ $(VENV)/for-test: $(VENV)/for-run requirements-dev.txt
 	@touch $@
 
 # Without npm the tests of the login are skipped; it is tried again the next time.
-$(VENV)/for-login-test: $(VENV)/python tests/oidc_provider/package.json
+$(VENV)/for-login-test: $(VENV)/python tests/support/oidc_provider/package.json
 	@mkdir -p $(VENV)/oidc-provider
-	@cp tests/oidc_provider/package.json $(VENV)/oidc-provider
+	@cp tests/support/oidc_provider/package.json $(VENV)/oidc-provider
 	@cd $(VENV)/oidc-provider && npm install --silent --no-package-lock --no-audit --no-fund --ignore-scripts \
 	  && touch ../for-login-test || echo "npm cannot install the identity provider: the tests that need it are skipped"
 

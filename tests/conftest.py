@@ -24,9 +24,9 @@ import hypothesis
 import pytest
 import trustme
 
-from tests.forked import Forked, forked
-from tests.oidc import Provider, running_provider
-from tests.sessions import Sessions
+from tests.support.forked import Forked, forked
+from tests.support.oidc import Provider, running_provider
+from tests.support.sessions import Sessions
 from tracker.postgres.embedded import embedded_postgres
 from tracker.postgres.schema import upgrade_schema
 
@@ -37,6 +37,7 @@ REPO = Path(__file__).parent.parent
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # each run has a folder of its own in it
 POSTGRES_BYTES = 512 * 1024**2  # three times what the tests fill of one
+SERVERS = {"server_url", "start_tracker", "provider", "own_provider", "embedded", "shared_stripe"}
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 
@@ -47,17 +48,20 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have fast tests run first, and then those of the largest files, so that no long one is begun last."""
-    items.sort(key=_place)
+    """Have modules that start no server run first, and then the largest, so that no long one is begun last."""
+    slower = {item.path for item in items if item.path.parent.name == "faults" or _starts_server(item)}
+
+    def place(item: pytest.Item) -> tuple[bool, int, str]:
+        return item.path in slower, -item.path.stat().st_size if item.path in slower else 0, str(item.path)
+
+    items.sort(key=place)
     for item in items:
         if item.path.parent.name == "faults":
             item.add_marker("faults")
 
 
-def _place(item: pytest.Item) -> tuple[int, int, str]:
-    if item.path.parent.name == "unit":
-        return 0, 0, item.path.name
-    return 1, -item.path.stat().st_size, item.path.name
+def _starts_server(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and not SERVERS.isdisjoint(item.fixturenames)
 
 
 @dataclass

@@ -68,7 +68,7 @@ def measure(site: Site, *, quick: bool) -> Jobs:
             reserved_us = asyncio.run(_fill(url, jobs, Settings(reservation_url=_url(port))))
         finally:
             move_to({site.cores.load})
-        service = [sys.executable, "-m", "tests.reservation_service", "--port", str(port)]
+        service = [sys.executable, "-m", "tests.support.reservation_service", "--port", str(port)]
         with (
             spawned(service, {}, folder, {site.cores.load}),
             spawned(_WORKER, env, folder, {site.cores.server}) as worker,

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.archives import all_done, create, jobs
 from tests.conftest import Database, StartTracker
-from tests.faults.outages import Proxy
-from tests.oidc import Provider
-from tests.reservations import free_port, reservation_service, statuses, wait_until
-from tests.s3 import S3, Bucket, s3_server
-from tests.store import new_shopper, sell, settle_now
+from tests.support.archives import all_done, create, jobs
+from tests.support.faults.outages import Proxy
+from tests.support.oidc import Provider
+from tests.support.reservations import free_port, reservation_service, statuses, wait_until
+from tests.support.s3 import S3, Bucket, s3_server
+from tests.support.shopper import new_shopper, sell, settle_now
 from tracker.features.warranties.archive import TIMEOUT_S
 
 ANSWER_S = TIMEOUT_S / 2

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker, Tracker
-from tests.faults.load import Load, Outcome, free_port, wait_for_acknowledged
-from tests.faults.outages import Outage, wait_until
+from tests.support.faults.load import Load, Outcome, free_port, wait_for_acknowledged
+from tests.support.faults.outages import Outage, wait_until
 
 MIB = 1024 * 1024
 

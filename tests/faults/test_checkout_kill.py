@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from tests.conftest import Database, StartTracker, Tracker
-from tests.oidc import Provider
-from tests.parts import WAITS_FOR_LOCK, transaction
-from tests.reservations import wait_until
-from tests.store import new_shopper, sell, settle_now
-from tests.stripe_api import ACCEPTED, CONFIRM, CREATE, StripeAPI, stripe_api
-from tests.stripe_service import Rule
+from tests.support.oidc import Provider
+from tests.support.parts import WAITS_FOR_LOCK, transaction
+from tests.support.reservations import wait_until
+from tests.support.shopper import new_shopper, sell, settle_now
+from tests.support.stripe_api import ACCEPTED, CONFIRM, CREATE, StripeAPI, stripe_api
+from tests.support.stripe_service import Rule
 
 KEY: Final = "the-one-checkout"
 

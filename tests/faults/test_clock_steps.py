@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.disk import Disk
-from tests.faults.simulation import CART, FakePostgres, Worker, away, folder, postgres, run
+from tests.support.faults.disk import Disk
+from tests.support.faults.simulation import CART, FakePostgres, Worker, away, folder, postgres, run
 from tracker.kit.clock import ManualClock
 from tracker.kit.files import Files, SystemFiles
 

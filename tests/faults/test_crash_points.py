@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.disk import Disk, DiskGoneError
-from tests.faults.simulation import FakePostgres, Worker, folder, postgres, run
+from tests.support.faults.disk import Disk, DiskGoneError
+from tests.support.faults.simulation import FakePostgres, Worker, folder, postgres, run
 from tracker.ingest.journal.frames import frame, header, segment_name
 from tracker.kit.clock import ManualClock
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.disk import Disk, io_error
-from tests.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
+from tests.support.faults.disk import Disk, io_error
+from tests.support.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
 from tracker.ingest.journal.frames import parse_segment_name, scan
 from tracker.ingest.journal.journal import SYNC_TIMEOUT_S, TICK_S
 from tracker.ingest.journal_record import decode_record

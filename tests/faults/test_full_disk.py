@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker
-from tests.integration.test_lifecycle import Outage, outage, wait_until
+from tests.runtime.test_start_and_stop import Outage, outage, wait_until
 
 __all__ = ["outage"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database
-from tests.faults.wire import (
+from tests.support.faults.wire import (
     Server,
     answers_in,
     get,

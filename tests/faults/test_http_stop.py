@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.conftest import Database
-from tests.faults.wire import (
+from tests.support.faults.wire import (
     Server,
     answers_in,
     get,

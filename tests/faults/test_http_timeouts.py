@@ -13,7 +13,18 @@ import pytest
 import trustme
 
 from tests.conftest import Database
-from tests.faults.wire import Answer, Server, answers_in, get, head, locked_items, post, read_answer, read_to_end, serve
+from tests.support.faults.wire import (
+    Answer,
+    Server,
+    answers_in,
+    get,
+    head,
+    locked_items,
+    post,
+    read_answer,
+    read_to_end,
+    serve,
+)
 
 KEEP_ALIVE_S = 5.0
 SHORT = "connection.REQUEST_TIMEOUT_S = 1.0"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker
-from tests.faults.load import Load, Outcome, free_port, wait_for_acknowledged
-from tests.faults.outages import children, wait_until
+from tests.support.faults.load import Load, Outcome, free_port, wait_for_acknowledged
+from tests.support.faults.outages import children, wait_until
 
 
 def segments(data_dir: Path) -> list[Path]:

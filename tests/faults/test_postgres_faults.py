@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from tests.conftest import Database, StartTracker
-from tests.faults.load import Load, Outcome, wait_for_acknowledged
-from tests.faults.outages import Outage, OwnPostgres, Proxy, locked_table, login
+from tests.support.faults.load import Load, Outcome, wait_for_acknowledged
+from tests.support.faults.outages import Outage, OwnPostgres, Proxy, locked_table, login
 from tracker.postgres.schema import upgrade_schema
 
 LONG_S = 1.0

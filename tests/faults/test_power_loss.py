@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.disk import Disk, DiskGoneError, io_error
-from tests.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
+from tests.support.faults.disk import Disk, DiskGoneError, io_error
+from tests.support.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
 from tracker.kit.clock import ManualClock
 from tracker.runtime.context import Context
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker, Tracker, cart_of, cookie
-from tests.faults.outages import OwnPostgres, locked_table
-from tests.reservations import Service, free_port, jobs, reservation_service, statuses, wait_until, worker
+from tests.support.faults.outages import OwnPostgres, locked_table
+from tests.support.reservations import Service, free_port, jobs, reservation_service, statuses, wait_until, worker
 from tracker.jobs.consumer import HELD_FOR_S
 from tracker.postgres.schema import upgrade_schema
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import Database, StartTracker, Tracker
-from tests.faults.load import Load, wait_for_acknowledged
-from tests.faults.outages import Outage, Proxy, locked_table, wait_until
+from tests.support.faults.load import Load, wait_for_acknowledged
+from tests.support.faults.outages import Outage, Proxy, locked_table, wait_until
 
 STOP_S = 15.0
 """What a stop may take at most."""

@@ -1,0 +1,57 @@
+"""An identity provider's client as tests use one: with a stand-in for the provider, and callers of every kind."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from tests.support.oidc import Provider
+from tracker.features.identity.domain import Caller
+from tracker.features.identity.openid import OpenID
+from tracker.features.identity.service import Callback, Redirection
+from tracker.kit.clock import Clock, SystemClock
+from tracker.kit.deadlines import Waits
+from tracker.settings import load_settings
+
+SHOP: Final = "https://shop.example"
+
+T = TypeVar("T")
+
+
+def with_openid(
+    provider: Provider,
+    use: Callable[[OpenID], Coroutine[Any, Any, T]],
+    *,
+    clock: Clock | None = None,
+    waits: Waits | None = None,
+) -> T:
+    async def run() -> T:
+        openid = OpenID(load_settings(provider.env()), clock or SystemClock(), waits or Waits())
+        try:
+            return await use(openid)
+        finally:
+            await openid.close()
+
+    return asyncio.run(run())
+
+
+def bearer(token: str) -> Caller:
+    return Caller(method="GET", origin=SHOP, authorization=f"Bearer {token}")
+
+
+def come_back(provider: Provider, begun: Redirection) -> Callback:
+    """Return what the browser brings back from the provider."""
+    query = {name: values[0] for name, values in parse_qs(urlsplit(begun.location).query).items()}
+    status, headers, _ = provider.answer("/authorize", query, {}, "")
+    assert status == 302
+    back = parse_qs(urlsplit(headers["Location"]).query)
+    return Callback(state=back["state"][0], code=back["code"][0])
+
+
+def with_cookie(name: str, value: str, **more: Any) -> Caller:  # noqa: ANN401  # fields of Caller
+    return Caller(**{"method": "GET", "origin": SHOP, "cookies": (f"__Host-{name}={value}",), **more})
+
+
+async def log_in(openid: OpenID, provider: Provider) -> Redirection:
+    begun = await openid.begin_login(Caller(method="GET", origin=SHOP), "/cart")
+    return await openid.finish_login(with_cookie("login", begun.cookie), come_back(provider, begun))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clock import ManualClock
 from tests.support.faults.disk import Disk
 from tests.support.faults.simulation import CART, FakePostgres, Worker, away, folder, postgres, run
-from tracker.kit.clock import ManualClock
 from tracker.kit.files import Files, SystemFiles
 
 __all__ = ["folder", "postgres"]

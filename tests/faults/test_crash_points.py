@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clock import ManualClock
 from tests.support.faults.disk import Disk, DiskGoneError
 from tests.support.faults.simulation import FakePostgres, Worker, folder, postgres, run
 from tracker.ingest.journal.frames import frame, header, segment_name
-from tracker.kit.clock import ManualClock
 
 __all__ = ["folder", "postgres"]
 

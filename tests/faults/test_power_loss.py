@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clock import ManualClock
 from tests.support.faults.disk import Disk, DiskGoneError, io_error
 from tests.support.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
-from tracker.kit.clock import ManualClock
 from tracker.runtime.context import Context
 
 __all__ = ["folder", "postgres"]

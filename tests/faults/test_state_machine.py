@@ -23,9 +23,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.support.clock import ManualClock
 from tests.support.faults.disk import Disk, io_error
 from tests.support.faults.simulation import POISON, SimulatedLoop, Worker, away, simulated
-from tracker.kit.clock import ManualClock
 from tracker.runtime.context import Context
 from tracker.settings import Ack
 

@@ -2,7 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tracker.kit.clock import ManualClock, Stamper, SystemClock, stamp_time
+from tests.support.clock import ManualClock
+from tracker.kit.clock import Stamper, SystemClock, stamp_time
 
 
 def test_stamps_grow_while_the_clock_stands_still() -> None:

@@ -13,7 +13,8 @@ import uvloop
 from litestar import Litestar
 
 from tests.conftest import Database
-from tracker.kit.clock import Clock, ManualClock
+from tests.support.clock import ManualClock
+from tracker.kit.clock import Clock
 from tracker.kit.worker_folders import claim_folder
 from tracker.runtime.application import create_app
 from tracker.settings import Ack, Settings

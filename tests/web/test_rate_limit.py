@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.clock import ManualClock
 from tracker.errors import RateLimitedError
-from tracker.kit.clock import ManualClock
 from tracker.web.rate_limit import NO_ADDRESS, WINDOW_S, RateLimit, RateLimits, address_key
 
 LIMITS = {rate: RateLimit(rate) for rate in (1, 3, 7, 100)}

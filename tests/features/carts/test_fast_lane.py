@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from litestar import Litestar
 
 from tests.conftest import Database
+from tests.support.clock import ManualClock
 from tests.support.fast_lanes import CountingLane, Sent, serving, two_ways
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
 from tracker.features.carts.fast_lane import FastLane
 from tracker.features.carts.service import CartService
-from tracker.kit.clock import ManualClock
 from tracker.kit.confirmation import Confirmation
 from tracker.kit.origins import Hosts, Origins
 from tracker.settings import Ack

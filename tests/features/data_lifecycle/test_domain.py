@@ -2,9 +2,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.support.clock import ManualClock
 from tracker.errors import InvalidInputError
 from tracker.features.data_lifecycle.domain import Amount, parse_age, stamp_at
-from tracker.kit.clock import ManualClock, Stamper, stamp_time
+from tracker.kit.clock import Stamper, stamp_time
 
 
 @pytest.mark.parametrize(

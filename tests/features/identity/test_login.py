@@ -6,13 +6,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.conftest import Tracker
+from tests.support.clock import ManualClock
 from tests.support.identity import SHOP, come_back, log_in, with_cookie, with_openid
 from tests.support.oidc import CLIENT_ID, Answer, Provider
 from tracker.errors import ForbiddenError, InvalidInputError, UnauthenticatedError, UnavailableError
 from tracker.features.identity.domain import Caller
 from tracker.features.identity.openid import OpenID
 from tracker.features.identity.service import Callback
-from tracker.kit.clock import ManualClock
 
 CART = "7d9f5f0e-1111-4222-8333-444455556666"
 

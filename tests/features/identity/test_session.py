@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.clock import ManualClock
 from tracker.features.identity.cookie import MAX_COOKIES, Cookie, values_of
 from tracker.features.identity.session import MAX_SEALED_CHARS, Login, Sealer, Session
-from tracker.kit.clock import ManualClock
 
 SECRET = "0123456789abcdef"  # noqa: S105  # opens nothing
 ISSUER = "https://id.example"

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from joserfc import jwe
 from joserfc.jwk import Key, RSAKey
 
+from tests.support.clock import ManualClock
 from tests.support.oidc import ALGORITHMS, AUDIENCE, Provider, new_keys, oct_key, rsa_key, sign
 from tracker.errors import TrackerError, UnauthenticatedError
 from tracker.features.identity import provider_keys
 from tracker.features.identity.client import ProviderUnavailableError
 from tracker.features.identity.provider_keys import Kept, Keys, parse_keys
 from tracker.features.identity.tokens import LEEWAY_S, MAX_TOKEN_CHARS, TokenVerifier
-from tracker.kit.clock import ManualClock
 
 PROVIDER = Provider("https://id.example")
 NOW_S = int(time.time())

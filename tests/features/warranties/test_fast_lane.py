@@ -13,6 +13,7 @@ import pytest
 from litestar import Litestar
 
 from tests.conftest import Database, StartTracker
+from tests.support.clock import ManualClock
 from tests.support.fast_lanes import CountingLane, Sent, Ways, serving, two_ways
 from tests.support.parts import WAITS_FOR_LOCK, transaction
 from tests.support.reservations import wait_until
@@ -20,7 +21,6 @@ from tracker.errors import DatabaseUnavailableError, InvalidInputError, Unavaila
 from tracker.features.warranties import service
 from tracker.features.warranties.fast_lane import WarrantyLane
 from tracker.features.warranties.service import Warranties
-from tracker.kit.clock import ManualClock
 from tracker.kit.origins import Hosts, Origins
 from tracker.settings import Ack
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database, StartTracker
 from tests.support.archives import store_some
+from tests.support.clock import ManualClock
 from tests.support.parts import WAITS_FOR_LOCK, transaction
 from tests.support.reservations import wait_until
 from tracker.errors import DatabaseUnavailableError, KeyReusedError
@@ -21,7 +22,7 @@ from tracker.features.warranties import store
 from tracker.features.warranties.domain import Sale, Warranty, WarrantyId
 from tracker.features.warranties.rates import load_rates
 from tracker.features.warranties.service import Warranties
-from tracker.kit.clock import ManualClock, Stamper, SystemClock
+from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.kit.files import SystemFiles
 from tracker.kit.worker_folders import WorkerFolder

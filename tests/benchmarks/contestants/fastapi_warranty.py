@@ -1,4 +1,4 @@
-"""What people write: FastAPI, SQLAlchemy async; store and item got or created, and the warranty added, per request."""
+"""The service as people usually write it: each request gets or creates store and item, and adds the warranty."""
 
 import datetime as dt
 import os
@@ -15,11 +15,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    """Of the tables."""
+    """The parent of the tables."""
 
 
 class Store(Base):
-    """Who sells."""
+    """A seller."""
 
     __tablename__ = "stores"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -27,7 +27,7 @@ class Store(Base):
 
 
 class Item(Base):
-    """What is sold."""
+    """A thing that is sold."""
 
     __tablename__ = "store_items"
     __table_args__ = (UniqueConstraint("item_type", "item_sku"),)
@@ -39,7 +39,7 @@ class Item(Base):
 
 
 class Warranty(Base):
-    """What is created."""
+    """A warranty, as it is stored."""
 
     __tablename__ = "warranties"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -51,7 +51,7 @@ class Warranty(Base):
 
 
 class WarrantyIn(BaseModel):
-    """What a store asks a warranty for."""
+    """A sale, for which a store asks for a warranty."""
 
     store_uuid: str = Field(pattern="^[A-Za-z0-9-]{1,64}$")
     item_type: str = Field(min_length=1, max_length=255)

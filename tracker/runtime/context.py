@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.service import CartReader, CartService, keeps_journal
@@ -26,6 +26,7 @@ from tracker.ingest.journal.journal import FileJournal, Limits
 from tracker.ingest.journal.protocol import Journal, NoJournal
 from tracker.ingest.journal.recovery import Recovery
 from tracker.ingest.journal_record import encode_record
+from tracker.ingest.pipeline import Pipeline
 from tracker.ingest.replay import last_stamp, replay
 from tracker.kit.clock import Clock, Stamper
 from tracker.kit.deadlines import Waits, let_go
@@ -57,24 +58,13 @@ SEGMENT_BYTES: Final = 16 * MIB
 logger = logging.getLogger(__name__)
 
 
-class Storing(NamedTuple):
-    """Parts that an accepted item goes through until it is stored."""
-
-    aggregator: Aggregator
-    journal: Journal
-    flusher: Flusher
-    delivery: Delivery
-    dead_letters: DeadLetters
-    recovery: Recovery
-
-
 @dataclass(slots=True, kw_only=True)
 class Context:
     """The parts of a running process."""
 
     clock: Clock
     database: RequestDatabase
-    storing: Storing
+    storing: Pipeline
     carts: CartService
     customer_carts: CustomerCarts
     catalog: Catalog
@@ -159,7 +149,7 @@ async def open_context(
     context = Context(
         clock=clock,
         database=database,
-        storing=Storing(aggregator, journal, flusher, delivery, dead_letters, recovery),
+        storing=Pipeline(aggregator, journal, flusher, delivery, dead_letters, recovery),
         carts=carts,
         customer_carts=CustomerCarts(database, carts, follow_up),
         catalog=Catalog(database),

@@ -15,7 +15,7 @@ from tests.support.oidc import Provider
 from tests.support.reservations import reservation_service
 from tests.support.scrape import Scrape, scrape_until
 from tests.support.shopper import new_shopper, sell
-from tracker.metrics.families import FAMILIES
+from tracker.runtime.metric_sources import FAMILIES
 
 ADDED_BY_PROMETHEUS = {"instance"}
 """Labels of every series that it scrapes."""

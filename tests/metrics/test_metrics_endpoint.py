@@ -17,7 +17,7 @@ from tests.conftest import Database, StartTracker, Tracker, run_tracker
 from tests.support.faults.outages import Outage, children, locked_table
 from tests.support.oidc import Provider
 from tests.support.reservations import free_port, reservation_service, worker
-from tests.support.scrape import parsed, scrape, scrape_until
+from tests.support.scrape import Scrape, parsed, scrape, scrape_until
 from tests.support.shopper import new_shopper, sell
 
 CART = "7d9f5f0e-1111-4222-8333-444455556666"
@@ -328,6 +328,40 @@ def test_reservations_and_their_jobs_are_counted_where_they_run(
             scrape_until(url, lambda found: found.value("tracker_reservations_failed") == 1)
             process.terminate()
             assert process.wait(30) == 0
+
+
+ZERO_WITHOUT_JOBS = {
+    "tracker_reservation_attempts_total": ("granted", "refused", "given_up", "retried"),
+    "tracker_archive_objects_total": ("archived", "failed"),
+    "tracker_payments_total": ("paid", "failed", "unsettled"),
+    "tracker_reservations_failed": (),
+    "tracker_reservation_service_down": (),
+    "tracker_archive_down": (),
+    "tracker_orders_placed_total": (),
+    "tracker_payments_to_pay_back_total": (),
+}
+"""Results of each metric of a feature that has jobs; none for a metric without labels."""
+
+
+def assert_zeros(found: Scrape) -> None:
+    for name, results in ZERO_WITHOUT_JOBS.items():
+        labels = [frozenset({("result", result)}) for result in results] or [frozenset[tuple[str, str]]()]
+        assert found.samples[name] == dict.fromkeys(labels, 0), name
+
+
+def test_a_feature_that_is_off_or_whose_jobs_run_elsewhere_shows_zeros(
+    start_tracker: StartTracker, database: Database, tmp_path: Path
+) -> None:
+    env = {"DATABASE_URL": database.url}
+    tracker = start_tracker(env={**env, "TRACKER_JOBS": "off"})
+    found = scrape_until(tracker.url, lambda found: found.value("tracker_postgres_up"))
+    assert_zeros(found)
+    assert found.samples["tracker_warranties_created_total"] == {frozenset(): 0}
+    port = free_port()
+    with worker(env, tmp_path, "--metrics-port", str(port)) as process:
+        assert_zeros(scrape_until(f"http://127.0.0.1:{port}", lambda found: found.value("tracker_postgres_up")))
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_payments_are_counted_by_what_became_of_them(

@@ -13,22 +13,23 @@ import pytest
 from tests.support.scrape import parsed
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.metrics.exposition import expose
-from tracker.metrics.families import FAMILIES, Family, Kind
-from tracker.metrics.values import Numbers
+from tracker.metrics.values import Values
 from tracker.metrics.worker_files import FILE_NAME, SILENT_S, Workers
+from tracker.runtime.metric_sources import ALL, FAMILIES
+from tracker.telemetry.families import Family, Kind, Sample
 from tracker.telemetry.histogram import Histogram
 from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, Traffic
+from tracker.telemetry.request_metrics import request_samples
 
 
-def numbers(**values: float) -> Numbers:
-    """Return numbers by names without their beginning."""
-    found = Numbers()
-    for name, value in values.items():
-        found.put(f"tracker_{name}", value)
+def counted(**values: float) -> Values:
+    """Return values by names without their beginning."""
+    found = Values(FAMILIES)
+    found.put(Sample(FAMILIES[f"tracker_{name}"], value) for name, value in values.items())
     return found
 
 
-def value(found: Numbers, name: str) -> float:
+def value(found: Values, name: str) -> float:
     return found.found[f"tracker_{name}"][()][0]
 
 
@@ -41,9 +42,14 @@ def folders(tmp_path: Path) -> list[WorkerFolder]:
     return made
 
 
+def opened(data_dir: Path, folder: WorkerFolder) -> Workers:
+    """Return the workers as the one of `folder` sees them; the folders themselves tell nothing."""
+    return Workers(data_dir, folder, FAMILIES, of_each=lambda _: (), of_dead=lambda _: ())
+
+
 @pytest.fixture
 def seen_by_first(tmp_path: Path, folders: list[WorkerFolder]) -> Workers:
-    return Workers(tmp_path, folders[0])
+    return opened(tmp_path, folders[0])
 
 
 def grow_old(folder: WorkerFolder) -> None:
@@ -55,9 +61,9 @@ def grow_old(folder: WorkerFolder) -> None:
 def test_counters_and_gauges_of_workers_are_added_and_of_some_the_worst_counts(
     tmp_path: Path, folders: list[WorkerFolder], seen_by_first: Workers
 ) -> None:
-    mine = numbers(items_accepted_total=3, buffer_items=5, items_oldest_seconds=0.5)
-    Workers(tmp_path, folders[1]).publish(numbers(items_accepted_total=4, buffer_items=6, items_oldest_seconds=7))
-    Workers(tmp_path, folders[2]).publish(numbers(items_accepted_total=1, buffer_items=0, items_oldest_seconds=0))
+    mine = counted(items_accepted_total=3, buffer_items=5, items_oldest_seconds=0.5)
+    opened(tmp_path, folders[1]).publish(counted(items_accepted_total=4, buffer_items=6, items_oldest_seconds=7))
+    opened(tmp_path, folders[2]).publish(counted(items_accepted_total=1, buffer_items=0, items_oldest_seconds=0))
     total = seen_by_first.total(mine)
     assert value(total, "items_accepted_total") == 8
     assert value(total, "buffer_items") == 11
@@ -68,18 +74,38 @@ def test_counters_and_gauges_of_workers_are_added_and_of_some_the_worst_counts(
 def test_of_a_worker_that_is_silent_only_what_it_has_counted_stays(
     tmp_path: Path, folders: list[WorkerFolder], seen_by_first: Workers
 ) -> None:
-    Workers(tmp_path, folders[1]).publish(numbers(items_accepted_total=4, buffer_items=6))
+    opened(tmp_path, folders[1]).publish(counted(items_accepted_total=4, buffer_items=6))
     grow_old(folders[1])
-    total = seen_by_first.total(numbers(items_accepted_total=1, buffer_items=1))
+    total = seen_by_first.total(counted(items_accepted_total=1, buffer_items=1))
     assert value(total, "items_accepted_total") == 5
     assert value(total, "buffer_items") == 1
+
+
+def test_every_folder_is_asked_and_of_dead_workers_also_what_only_the_dead_leave(
+    tmp_path: Path, folders: list[WorkerFolder]
+) -> None:
+    letters, orphaned = FAMILIES["tracker_dead_letters"], FAMILIES["tracker_journal_orphaned_bytes"]
+    size = {folder.path: 10.0**number for number, folder in enumerate(folders)}
+    workers = Workers(
+        tmp_path,
+        folders[0],
+        FAMILIES,
+        of_each=lambda path: [Sample(letters, size[path])],
+        of_dead=lambda path: [Sample(orphaned, size[path])],
+    )
+    opened(tmp_path, folders[1]).publish(counted(workers=1))
+    opened(tmp_path, folders[2]).publish(counted(workers=1))
+    grow_old(folders[2])
+    total = workers.total(counted(workers=1, journal_orphaned_bytes=5))
+    assert value(total, "dead_letters") == 111
+    assert value(total, "journal_orphaned_bytes") == 105
 
 
 def test_a_worker_that_stops_leaves_nothing_that_is_over(
     tmp_path: Path, folders: list[WorkerFolder], seen_by_first: Workers
 ) -> None:
-    Workers(tmp_path, folders[1]).leave(numbers(items_accepted_total=4, workers=1))
-    total = seen_by_first.total(numbers(workers=1))
+    opened(tmp_path, folders[1]).leave(counted(items_accepted_total=4, workers=1))
+    total = seen_by_first.total(counted(workers=1))
     assert value(total, "items_accepted_total") == 4
     assert value(total, "workers") == 1
 
@@ -88,10 +114,10 @@ def test_the_next_process_in_a_folder_goes_on_from_what_the_last_one_had(
     tmp_path: Path, folders: list[WorkerFolder]
 ) -> None:
     for times in range(1, 4):
-        workers = Workers(tmp_path, folders[0])
+        workers = opened(tmp_path, folders[0])
         for count in range(1, 11):
-            workers.publish(numbers(items_accepted_total=count, buffer_items=1))
-        total = workers.total(numbers(items_accepted_total=10, buffer_items=2))
+            workers.publish(counted(items_accepted_total=count, buffer_items=1))
+        total = workers.total(counted(items_accepted_total=10, buffer_items=2))
         assert value(total, "items_accepted_total") == 10 * times
         assert value(total, "buffer_items") == 2
 
@@ -105,7 +131,7 @@ def test_a_file_that_cannot_be_read_counts_for_nothing(
     folders: list[WorkerFolder], seen_by_first: Workers, content: bytes
 ) -> None:
     (folders[1].path / FILE_NAME).write_bytes(content)
-    assert value(seen_by_first.total(numbers(items_accepted_total=1)), "items_accepted_total") == 1
+    assert value(seen_by_first.total(counted(items_accepted_total=1)), "items_accepted_total") == 1
 
 
 def test_what_another_version_of_tracker_has_counted_is_taken_as_far_as_it_is_known(
@@ -118,7 +144,7 @@ def test_what_another_version_of_tracker_has_counted_is_taken_as_far_as_it_is_kn
         "tracker_payments_total": {(): [1.0], ("paid",): [2.0]},
     }
     (folders[1].path / FILE_NAME).write_bytes(msgspec.msgpack.encode(other))
-    total = seen_by_first.total(numbers(items_accepted_total=1))
+    total = seen_by_first.total(counted(items_accepted_total=1))
     assert total.found["tracker_items_accepted_total"] == {(): [6.0]}
     assert total.found["tracker_payments_total"] == {("paid",): [2.0]}
     assert "tracker_flush_items" not in total.found
@@ -130,7 +156,7 @@ def test_a_disk_that_takes_nothing_is_told_of_once_and_shown_all_the_same(
 ) -> None:
     (folders[0].path / f"{FILE_NAME}.new").mkdir()
     for count in (1, 2):
-        assert value(seen_by_first.total(numbers(items_accepted_total=count)), "items_accepted_total") == count
+        assert value(seen_by_first.total(counted(items_accepted_total=count)), "items_accepted_total") == count
     assert [record.getMessage()[:27] for record in caplog.records] == ["the metrics cannot be kept"]
 
 
@@ -148,9 +174,8 @@ def test_a_histogram_is_shown_with_growing_buckets() -> None:
         traffic.posted(b"/item", 204, time.perf_counter())
     traffic.answered("GET", "/items", 200, time.perf_counter() - 3)
     traffic.answered("BREW", "/items", 418, time.perf_counter() - 30)
-    found = Numbers()
-    for (method, route, _), answers in traffic.answers.items():
-        found.put("tracker_http_request_duration_seconds", answers, method, route)
+    found = Values(FAMILIES)
+    found.put(request_samples(traffic))
     shown = parsed(expose(found, "").content.decode())
     bucket = "tracker_http_request_duration_seconds_bucket"
     slow = [shown.value(bucket, method="GET", le=repr(bound)) for bound in ANSWER_BOUNDS_S]
@@ -160,9 +185,13 @@ def test_a_histogram_is_shown_with_growing_buckets() -> None:
     assert shown.value(bucket, route="/item", le="+Inf") == 3
 
 
-def test_a_name_that_no_family_has_is_a_mistake() -> None:
+def test_a_sample_of_a_family_that_is_not_shown_is_a_mistake() -> None:
     with pytest.raises(KeyError):
-        Numbers().put("tracker_nothing", 1)
+        Values(FAMILIES).put([Sample(Family("tracker_nothing", Kind.SUM, "Nothing"), 1)])
+
+
+def test_a_family_is_declared_once() -> None:
+    assert len({family.name for family in ALL}) == len(ALL)
 
 
 def named(is_so: Callable[[Family], bool]) -> list[str]:
@@ -173,7 +202,7 @@ def test_names_are_as_prometheus_wants_them() -> None:
     assert not named(lambda family: family.name.endswith("_total") != (family.kind is Kind.COUNTER))
     assert not named(lambda family: (family.kind is Kind.HISTOGRAM) != bool(family.bounds))
     assert not named(lambda family: any(unit in family.name for unit in ("_ms", "_mb", "_minutes")))
-    assert not named(lambda family: not family.name.startswith("tracker_") or not family.meaning)
+    assert not named(lambda family: not family.name.startswith("tracker_") or not family.help)
 
 
 def test_who_is_never_asked_does_not_load_the_library() -> None:

@@ -13,7 +13,7 @@ from tracker.metrics.scrape_port import metrics_on
 from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema
 from tracker.runtime.job_runners import Jobs, run_jobs_until_told
-from tracker.runtime.metric_sources import jobs_of
+from tracker.runtime.metric_sources import FAMILIES, database_sources, job_samples
 from tracker.settings import load_settings
 from tracker.telemetry import tracing
 
@@ -36,7 +36,14 @@ def worker(metrics_port: int | None, metrics_host: str) -> None:
         def beside(jobs: Jobs) -> contextlib.AbstractAsyncContextManager[None]:
             if metrics_port is None:
                 return contextlib.nullcontext()
-            return metrics_on(partial(jobs_of, jobs), url=url, host=metrics_host, port=metrics_port)
+            return metrics_on(
+                partial(job_samples, jobs),
+                database_sources(),
+                families=FAMILIES,
+                url=url,
+                host=metrics_host,
+                port=metrics_port,
+            )
 
         click.echo("Tracker runs the jobs\n  stop     Ctrl-C")
         with tracing.tracing(os.environ), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,7 +1,7 @@
-"""Tracker's metrics: what happens in it as numbers, for Prometheus.
+"""The metrics of all workers, added up and shown to Prometheus.
 
-The features count in plain attributes of the objects that know (`Aggregator.coalesced`), and know nothing of this
-package. When somebody asks, `runtime.metric_sources` reads them, `worker_files` adds up those of all processes on the
-data folder, and `exposition` writes them as Prometheus reads them. What each number means stands in `families`, and a
-new feature comes in there and in `metric_sources`.
+What is counted, and what it means, is declared where it is counted, in the terms of `telemetry.families`; this package
+knows no feature. The runtime hands it the families, and sources of samples: `service` asks those of the process,
+`database_values` those that read PostgreSQL, `worker_files` adds up the values of all processes on the data folder, and
+`exposition` writes them as Prometheus reads them. Of its own it has only the metrics in `process_state`.
 """

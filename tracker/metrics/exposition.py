@@ -1,12 +1,12 @@
-"""Numbers as Prometheus reads them: the only module that knows prometheus_client.
+"""Values as Prometheus reads them: the only module that knows prometheus_client.
 
 A process that is never scraped does not load that library.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tracker.metrics.families import FAMILIES, Family, Kind
-from tracker.metrics.values import Numbers, Series
+from tracker.metrics.values import ByLabels, Values
+from tracker.telemetry.families import Family, Kind
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -20,31 +20,31 @@ class Exposition(NamedTuple):
 
 
 class Collected:
-    """Numbers as a collector of prometheus_client."""
+    """Values as a collector of prometheus_client."""
 
-    def __init__(self, numbers: Numbers) -> None:
-        self._numbers = numbers
+    def __init__(self, values: Values) -> None:
+        self._values = values
 
     def collect(self) -> "list[Metric]":
-        """Return all families, also those that have no numbers yet."""
-        found: dict[str, Series] = {}
-        for family, labels, numbers in self._numbers.all():
+        """Return all families, also those that have no values yet."""
+        found: dict[str, ByLabels] = {}
+        for family, labels, numbers in self._values.all():
             found.setdefault(family.name, {})[labels] = numbers
-        return [_metric(family, found.get(family.name, {})) for family in FAMILIES.values()]
+        return [_metric(family, found.get(name, {})) for name, family in self._values.families.items()]
 
 
-def expose(numbers: Numbers, accept: str) -> Exposition:
-    """Return `numbers` in the format that an Accept header asks for."""
+def expose(values: Values, accept: str) -> Exposition:
+    """Return `values` in the format that an Accept header asks for."""
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415  # it takes 20 ms and a megabyte
 
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # a version that is none
         encode, content_type = choose_encoder("")
-    return Exposition(content_type, encode(Collected(numbers)))
+    return Exposition(content_type, encode(Collected(values)))
 
 
-def _metric(family: Family, series: Series) -> "Metric":
+def _metric(family: Family, found: ByLabels) -> "Metric":
     from prometheus_client.core import (  # noqa: PLC0415  # as above
         CounterMetricFamily,
         GaugeMetricFamily,
@@ -52,13 +52,13 @@ def _metric(family: Family, series: Series) -> "Metric":
     )
 
     if family.kind is Kind.HISTOGRAM:
-        histogram = HistogramMetricFamily(family.name, family.meaning, labels=family.labels)
-        for labels, (total, *counts) in series.items():
+        histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+        for labels, (total, *counts) in found.items():
             histogram.add_metric(labels, _buckets(family.bounds, counts), total)
         return histogram
     kind = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
-    metric = kind(family.name, family.meaning, labels=family.labels)
-    for labels, (value,) in series.items():
+    metric = kind(family.name, family.help, labels=family.labels)
+    for labels, (value,) in found.items():
         metric.add_metric(labels, value)
     return metric
 

@@ -7,23 +7,24 @@ process shares no data folder with others.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler
 
 from tracker.errors import ConfigurationError
 from tracker.kit.deadlines import Waits
-from tracker.metrics.database_values import WAIT_S, StoredNumbers
+from tracker.metrics.database_values import WAIT_S, DatabaseSource, DatabaseValues
 from tracker.metrics.exposition import Collected
 from tracker.metrics.service import Metrics, Source
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
+from tracker.telemetry.families import Families
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
 ANSWER_TIMEOUT_S: Final = WAIT_S + 1.0
-"""Seconds that a scrape waits for the event loop's numbers; PostgreSQL may take `WAIT_S` of them."""
+"""Seconds that a scrape waits for the event loop's values; PostgreSQL may take `WAIT_S` of them."""
 
 
 class _Handler(WSGIRequestHandler):
@@ -44,13 +45,15 @@ class _OfLoop:
 
     def collect(self) -> "Iterable[Metric]":
         """Return all families."""
-        numbers = asyncio.run_coroutine_threadsafe(self._metrics.numbers(), self._loop)
-        return Collected(numbers.result(ANSWER_TIMEOUT_S)).collect()
+        values = asyncio.run_coroutine_threadsafe(self._metrics.values(), self._loop)
+        return Collected(values.result(ANSWER_TIMEOUT_S)).collect()
 
 
 @contextlib.asynccontextmanager
-async def metrics_on(source: Source, *, url: str, host: str, port: int) -> AsyncIterator[None]:
-    """Show on a port what `source` counts, and what the database at `url` says.
+async def metrics_on(
+    source: Source, stored: Sequence[DatabaseSource], *, families: Families, url: str, host: str, port: int
+) -> AsyncIterator[None]:
+    """Show `families` on a port: what `source` counts, and what those of `stored` read from the database at `url`.
 
     Raises ConfigurationError if the port cannot be had.
     """
@@ -58,8 +61,8 @@ async def metrics_on(source: Source, *, url: str, host: str, port: int) -> Async
     from prometheus_client.exposition import ThreadingWSGIServer  # noqa: PLC0415
 
     engine = create_engine(url)
-    metrics = Metrics()
-    metrics.watch(source, stored=StoredNumbers(RequestDatabase(engine, Waits())))
+    metrics = Metrics(families)
+    metrics.watch(source, stored=DatabaseValues(RequestDatabase(engine, Waits()), families, stored))
     registry = CollectorRegistry()
     registry.register(_OfLoop(metrics))
     try:

@@ -3,26 +3,28 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Final, TypeVar
 
-from tracker.metrics.database_values import StoredNumbers
+from tracker.metrics.database_values import DatabaseValues
 from tracker.metrics.exposition import Exposition, expose
-from tracker.metrics.values import Numbers
+from tracker.metrics.process_state import BUILD_INFO
+from tracker.metrics.values import Values
 from tracker.metrics.worker_files import Workers
+from tracker.telemetry.families import Families, Sample
 
 PUBLISH_S: Final = 1.0
-"""Seconds between two writes of a worker's numbers: they are at most that old when another worker is scraped."""
+"""Seconds between two writes of a worker's values: they are at most that old when another worker is scraped."""
 
 LAST_PUBLISH_TIMEOUT_S: Final = 0.5
-"""Seconds that the last write of the numbers may take when the process stops; a disk that hangs is not waited for."""
+"""Seconds that the last write of the values may take when the process stops; a disk that hangs is not waited for."""
 
 T = TypeVar("T")
 
-Source = Callable[[], Numbers]
-"""Function that returns the numbers of a part of this process, as they are now."""
+Source = Callable[[], Iterable[Sample]]
+"""Function that returns samples of a part of this process, as they are now."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,36 +32,38 @@ logger = logging.getLogger(__name__)
 class Metrics:
     """The metrics of a process: of this one alone, unless it is `published`."""
 
-    def __init__(self) -> None:
+    def __init__(self, families: Families) -> None:
+        """Show all of `families`, with the values of what is watched."""
+        self._families = families
         self._workers: Workers | None = None
         self._sources: list[Source] = []
-        self._stored: StoredNumbers | None = None
+        self._stored: DatabaseValues | None = None
         self._stopping = asyncio.Event()
         # One thread, so that what was read later is written later.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._version = metadata.version("tracker")
 
-    def watch(self, *sources: Source, stored: StoredNumbers) -> None:
-        """Add the numbers of `sources` and those of `stored` to what is shown."""
+    def watch(self, *sources: Source, stored: DatabaseValues) -> None:
+        """Add the samples of `sources`, and the values of `stored`, to what is shown."""
         self._sources.extend(sources)
         self._stored = stored
 
-    async def numbers(self) -> Numbers:
-        """Return all numbers that are shown."""
-        stored = Numbers() if self._stored is None else await self._stored.read()
+    async def values(self) -> Values:
+        """Return all values that are shown."""
+        stored = Values(self._families) if self._stored is None else await self._stored.read()
         live = self._live()
         total = live if self._workers is None else await self._in_thread(self._workers.total, live)
         total.add(stored)
-        total.put("tracker_build_info", 1, self._version)
+        total.put([Sample(BUILD_INFO, 1, (self._version,))])
         return total
 
     async def show(self, accept: str) -> Exposition:
-        """Return all numbers that are shown, in the format that an Accept header asks for."""
-        return await self._in_thread(expose, await self.numbers(), accept)
+        """Return all values that are shown, in the format that an Accept header asks for."""
+        return await self._in_thread(expose, await self.values(), accept)
 
     @contextlib.asynccontextmanager
     async def published(self, workers: Workers) -> AsyncIterator[None]:
-        """Add up all `workers`, and keep the numbers of this one while the block runs, and once more at its end."""
+        """Add up all `workers`, and keep the values of this one while the block runs, and once more at its end."""
         self._workers = workers
         task = asyncio.create_task(self._publish(workers), name="metrics")
         try:
@@ -83,7 +87,7 @@ class Metrics:
                     await self._stopping.wait()
         await self._keep(workers.leave)
 
-    async def _keep(self, keep: Callable[[Numbers], object]) -> None:
+    async def _keep(self, keep: Callable[[Values], object]) -> None:
         try:
             await self._in_thread(keep, self._live())
         except Exception:
@@ -92,8 +96,8 @@ class Metrics:
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
-    def _live(self) -> Numbers:
-        live = Numbers()
+    def _live(self) -> Values:
+        live = Values(self._families)
         for source in self._sources:
-            live.add(source())
+            live.put(source())
         return live

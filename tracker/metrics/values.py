@@ -1,58 +1,62 @@
-"""Numbers of metrics, as they are added up.
+"""The values of metric families, as they are added up.
 
 Each is a list: a single number, or for a histogram its sum and then its buckets. So two of a kind are added in the same
 way whatever they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from tracker.metrics.families import FAMILIES, Family, Kind
+from tracker.telemetry.families import Families, Family, Kind, Sample
 from tracker.telemetry.histogram import Histogram
 
-Series = dict[tuple[str, ...], list[float]]
-"""The numbers of one metric, by the values of its labels."""
+ByLabels = dict[tuple[str, ...], list[float]]
+"""The values of one family, by the values of its labels."""
 
 
-class Numbers:
-    """The numbers of some metrics."""
+class Values:
+    """The values of `families`; no other family has any."""
 
-    def __init__(self, found: dict[str, Series] | None = None) -> None:
-        self.found: dict[str, Series] = {} if found is None else found
-        """Numbers of each metric, by its name."""
+    def __init__(self, families: Families, found: dict[str, ByLabels] | None = None) -> None:
+        self.families = families
+        self.found: dict[str, ByLabels] = {} if found is None else found
+        """Values of each family, by its name."""
 
-    def put(self, name: str, value: float | Histogram, *labels: str) -> None:
-        """Add a value to a metric; raise KeyError if no metric has this name."""
-        numbers = [value.sum, *value.counts] if isinstance(value, Histogram) else [float(value)]
-        self._combine(FAMILIES[name], labels, numbers)
+    def put(self, samples: Iterable[Sample]) -> None:
+        """Add samples to the values; raise KeyError if there is no family of this name."""
+        for sample in samples:
+            value = sample.value
+            numbers = [value.sum, *value.counts] if isinstance(value, Histogram) else [float(value)]
+            self._combine(self.families[sample.family.name], sample.labels, numbers)
 
-    def add(self, others: "Numbers") -> None:
-        """Add all numbers that `others` holds."""
+    def add(self, others: "Values") -> None:
+        """Add all values that `others` holds."""
         for family, labels, numbers in others.all():
             self._combine(family, labels, numbers)
 
-    def lasting(self) -> "Numbers":
-        """Return a copy of the numbers that stay true when their process has ended."""
-        return Numbers(
-            {name: dict(series) for name, series in self.found.items() if name in FAMILIES and FAMILIES[name].lasts}
+    def lasting(self) -> "Values":
+        """Return a copy of the values that stay true when their process has ended."""
+        known = self.families
+        return Values(
+            known, {name: dict(found) for name, found in self.found.items() if name in known and known[name].lasts}
         )
 
     def all(self) -> Iterator[tuple[Family, tuple[str, ...], list[float]]]:
-        """Iterate over the numbers whose names, labels and lengths fit this version of Tracker."""
-        for name, series in self.found.items():
-            family = FAMILIES.get(name)
+        """Iterate over the values whose names, labels and lengths fit this version of Tracker."""
+        for name, found in self.found.items():
+            family = self.families.get(name)
             if family is None:
                 continue
             length = len(family.bounds) + 2 if family.kind is Kind.HISTOGRAM else 1
-            for labels, numbers in series.items():
+            for labels, numbers in found.items():
                 if len(labels) == len(family.labels) and len(numbers) == length:
                     yield family, labels, numbers
 
     def _combine(self, family: Family, labels: tuple[str, ...], numbers: list[float]) -> None:
-        series = self.found.setdefault(family.name, {})
-        known = series.get(labels)
+        found = self.found.setdefault(family.name, {})
+        known = found.get(labels)
         if known is None:
-            series[labels] = list(numbers)
+            found[labels] = list(numbers)
         elif family.kind is Kind.WORST:
-            series[labels] = [max(known[0], numbers[0])]
+            found[labels] = [max(known[0], numbers[0])]
         else:
-            series[labels] = [a + b for a, b in zip(known, numbers, strict=True)]
+            found[labels] = [a + b for a, b in zip(known, numbers, strict=True)]

@@ -21,18 +21,20 @@ from tracker.features.customer_carts import routes as customer_routes
 from tracker.features.examples import MODELS
 from tracker.features.identity import routes as identity_routes
 from tracker.features.warranties import routes as warranties_routes
+from tracker.ingest.folder_metrics import DeadLetterCounts, orphaned_samples
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files, SystemFiles
 from tracker.kit.worker_folders import WorkerFolder
-from tracker.metrics.database_values import StoredNumbers
+from tracker.metrics.database_values import DatabaseValues
 from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
 from tracker.metrics.worker_files import Workers
 from tracker.runtime.context import Context, open_context
 from tracker.runtime.job_runners import Jobs, running_jobs
-from tracker.runtime.metric_sources import jobs_of, process_of, requests_of
+from tracker.runtime.metric_sources import FAMILIES, database_sources, job_samples, process_samples
 from tracker.settings import Settings, Switch
 from tracker.telemetry.request_counts import Traffic
+from tracker.telemetry.request_metrics import request_samples
 from tracker.web.health_routes import live, ready
 from tracker.web.middleware.browser_policy import Guard, Guarded
 from tracker.web.middleware.request_log import Edge
@@ -74,17 +76,17 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        metrics = Metrics()
+        metrics = Metrics(FAMILIES)
         async with (
-            metrics.published(Workers(settings.data_dir, folder)) if watched else contextlib.nullcontext(),
+            metrics.published(_workers(settings, folder)) if watched else contextlib.nullcontext(),
             open_context(settings, url=url, folder=folder, clock=clock, files=files or SystemFiles()) as context,
             running_jobs(settings, url=url) if settings.jobs is Switch.ON else contextlib.nullcontext(Jobs()) as jobs,
         ):
             metrics.watch(
-                partial(requests_of, traffic or Traffic()),
-                partial(process_of, context),
-                partial(jobs_of, jobs),
-                stored=StoredNumbers(context.database),
+                partial(request_samples, traffic or Traffic()),
+                partial(process_samples, context),
+                partial(job_samples, jobs),
+                stored=DatabaseValues(context.database, FAMILIES, database_sources()),
             )
             app.state.context = context
             app.state.metrics = metrics
@@ -138,6 +140,10 @@ def create_app(
     # Around all of it, as Litestar's CORS is: its middlewares do not see what has no route.
     app.asgi_handler = Edge(Guarded(app.asgi_handler, guard))
     return app
+
+
+def _workers(settings: Settings, folder: WorkerFolder) -> Workers:
+    return Workers(settings.data_dir, folder, FAMILIES, of_each=DeadLetterCounts().samples, of_dead=orphaned_samples)
 
 
 def _part(name: str) -> Provide:

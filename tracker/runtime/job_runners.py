@@ -16,15 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.features.carts.batch_writer import FollowUp
 from tracker.features.carts.service import ReservationsOf
-from tracker.features.checkout.domain import OrderCounts
 from tracker.features.checkout.jobs import JOB as SETTLE_JOB
 from tracker.features.checkout.jobs import Settler
+from tracker.features.checkout.metrics import OrderCounts
 from tracker.features.checkout.payments import processor_of
 from tracker.features.reservations import store as reservations_store
-from tracker.features.reservations.domain import ReservationCounts
+from tracker.features.reservations.metrics import ReservationCounts
 from tracker.features.warranties.archive import open_archive
 from tracker.features.warranties.jobs import CONCURRENCY as ARCHIVE_CONCURRENCY
-from tracker.features.warranties.jobs import ArchiveCounts, Archiver
+from tracker.features.warranties.jobs import Archiver
+from tracker.features.warranties.metrics import ArchiveCounts
 from tracker.features.warranties.queue import JOB as ARCHIVE_JOB
 from tracker.jobs.runner import JobRunner
 from tracker.kit.deadlines import let_go

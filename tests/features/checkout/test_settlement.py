@@ -16,8 +16,9 @@ from tracker.features.carts.batch_writer import BatchWriter, FollowUp
 from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import Written
 from tracker.features.checkout import store
-from tracker.features.checkout.domain import Order, OrderCounts, Status
+from tracker.features.checkout.domain import Order, Status
 from tracker.features.checkout.jobs import Settler, settle_later
+from tracker.features.checkout.metrics import OrderCounts
 from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Pending, Refused
 from tracker.features.checkout.payments.sandbox import SandboxProcessor
 from tracker.features.checkout.service import Checkout, settle

@@ -6,7 +6,6 @@ An order begins as `paying`, in the transaction that marks its cart as purchased
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -27,19 +26,6 @@ class Status(enum.Enum):
     PAID = "paid"
     FAILED = "failed"
     """Nothing was charged; the cart is open again."""
-
-
-@dataclass(slots=True)
-class OrderCounts:
-    """Numbers of orders that this process had to do with, by what became of them."""
-
-    placed: int = 0
-    paid: int = 0
-    failed: int = 0
-    unsettled: int = 0
-    """Number of orders whose checkout did not end in time; a job settles them."""
-    to_pay_back: int = 0
-    """Number of orders that have failed although their payment was charged."""
 
 
 class Line(Struct, frozen=True):

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.features.carts.batch_writer import FollowUp
 from tracker.features.checkout import store
-from tracker.features.checkout.domain import Order, OrderCounts, Status
+from tracker.features.checkout.domain import Order, Status
+from tracker.features.checkout.metrics import OrderCounts
 from tracker.features.checkout.payments.protocol import (
     Outcome,
     Paid,

@@ -23,7 +23,8 @@ from tracker.features.carts.service import CartService
 from tracker.features.catalog.domain import Product
 from tracker.features.catalog.service import active_products
 from tracker.features.checkout import store
-from tracker.features.checkout.domain import Line, Order, OrderCounts, Status, total_of
+from tracker.features.checkout.domain import Line, Order, Status, total_of
+from tracker.features.checkout.metrics import OrderCounts
 from tracker.features.checkout.payments.protocol import (
     Charge,
     Outcome,

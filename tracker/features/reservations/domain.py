@@ -2,7 +2,6 @@
 
 import enum
 import random
-from dataclasses import dataclass
 from typing import Annotated, Final, NewType
 
 from msgspec import Meta, Struct
@@ -58,19 +57,6 @@ class Attempt(Struct, frozen=True):
     quantity: int
     number: int
     """Number of the attempt; the first is 1."""
-
-
-@dataclass(slots=True)
-class ReservationCounts:
-    """Numbers of attempts of this process, by their result."""
-
-    granted: int = 0
-    refused: int = 0
-    """Attempts that the service has refused for good."""
-    given_up: int = 0
-    """Attempts after which a reservation was given up, as it was asked for as often as it may be."""
-    retried: int = 0
-    """Attempts that are to be repeated."""
 
 
 def backoff_s(attempt: int, retry_after_s: float) -> float:

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.features.reservations import store
 from tracker.features.reservations.client import RefusedError, ReservationClient, UnansweredError
-from tracker.features.reservations.domain import Attempt, ReservationCounts, ReservationKey, backoff_s
+from tracker.features.reservations.domain import Attempt, ReservationKey, backoff_s
+from tracker.features.reservations.metrics import ReservationCounts
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
 from tracker.postgres.error_classes import shown

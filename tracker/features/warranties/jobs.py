@@ -6,7 +6,6 @@ It carries ids alone; the data to archive stands in the warranties, which never 
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Final
 
@@ -17,6 +16,7 @@ from tracker.features.warranties import store
 from tracker.features.warranties.archive import Archive, ArchiveUnavailableError, Failures, Object
 from tracker.features.warranties.domain import Warranty, WarrantyId, parse_warranty_id
 from tracker.features.warranties.dto import archived
+from tracker.features.warranties.metrics import ArchiveCounts
 from tracker.features.warranties.queue import archive_later
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
@@ -33,17 +33,6 @@ AGAIN_S: Final = 10.0
 """Average seconds between two tries; while the archive is down the breaker holds back all but one."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class ArchiveCounts:
-    """Numbers of warranties and tries that the jobs of a process had to do with."""
-
-    archived: int = 0
-    """Number of warranties that have an object now."""
-
-    failed: int = 0
-    """Number of failed tries, each of a warranty that has no object yet."""
 
 
 class Archiver:

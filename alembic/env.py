@@ -1,15 +1,13 @@
 """How Alembic reaches the database and knows the tables."""
 
 import asyncio
-import os
 
 from alembic import context
 from sqlalchemy import Connection, text
 
-from tracker.features.tables import metadata
+from tracker.cli.database import database_of_environment
 from tracker.postgres.engine import create_engine
-from tracker.postgres.location import database
-from tracker.settings import load_settings
+from tracker.runtime.features import metadata_of_all_tables
 
 LOCK_TIMEOUT = "5s"
 """A migration that cannot get its lock gives up, instead of making every flush queue behind it."""
@@ -25,7 +23,7 @@ def run(connection: Connection) -> None:
     """Migrate in one transaction."""
     context.configure(
         connection=connection,
-        target_metadata=metadata,
+        target_metadata=metadata_of_all_tables(),
         compare_server_default=True,
         include_name=lambda name, kind, _: kind != "table" or not str(name).startswith("pgqueuer"),  # the queue's own
     )
@@ -53,7 +51,7 @@ def main() -> None:
     if url := context.config.attributes.get("url"):
         asyncio.run(connect_and_run(url))
         return
-    with database(load_settings(os.environ)) as url:
+    with database_of_environment() as url:
         asyncio.run(connect_and_run(url))
 
 

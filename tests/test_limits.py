@@ -2,11 +2,12 @@
 
 import pytest
 
+from tests.support.settings import KINDS
 from tracker.errors import BufferFullError
 from tracker.features.carts.dto import ItemIn, ProductIn
 from tracker.ingest.aggregator import ENTRY_BYTES, Aggregator
 from tracker.ingest.items import CartId, Item
-from tracker.settings import Settings
+from tracker.settings import Group
 from tracker.web.strict_json import decode
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
@@ -23,12 +24,12 @@ def test_items_that_are_being_written_count_against_the_budget() -> None:
     aggregator.put((CART, "one more"), Item.written(9, None, None, None))
 
 
-@pytest.mark.parametrize("name", Settings.__struct_fields__)
-def test_no_setting_changes_after_the_start(name: str) -> None:
-    settings = Settings()
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in kind.__struct_fields__])
+def test_no_setting_changes_after_the_start(kind: type[Group], name: str) -> None:
+    group = kind()
     with pytest.raises(AttributeError):
-        setattr(settings, name, None)
-    assert settings == Settings()
+        setattr(group, name, None)
+    assert group == kind()
 
 
 def test_a_field_that_tracker_does_not_know_is_passed_over() -> None:

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.settings import KINDS
 from tracker.errors import ConfigurationError
 from tracker.kit.origins import Hosts, Origins
-from tracker.settings import Ack, Settings, load_settings
+from tracker.runtime.features import load_settings
+from tracker.settings import Ack, DatabaseSettings, FolderSettings, Group, IngestSettings, Settings, WebSettings
 
 
 @pytest.mark.parametrize(
@@ -25,15 +27,22 @@ def test_a_database_url_that_cannot_be_taken_apart_is_refused_and_not_shown(url:
 
 def test_a_database_url_may_have_several_hosts() -> None:
     url = "postgresql://u:p@one:5432,two:5433/d?target_session_attrs=read-write"
-    assert load_settings({"DATABASE_URL": url}).database_url == url
+    assert load_settings({"DATABASE_URL": url})[DatabaseSettings].database_url == url
 
 
-def test_nothing_set_gives_the_defaults() -> None:
-    assert load_settings({}) == Settings()
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_set_gives_the_defaults(kind: type[Group]) -> None:
+    assert load_settings({})[kind] == Settings()[kind] == kind()
 
 
-def test_an_empty_variable_counts_as_not_set() -> None:
-    assert load_settings({"TRACKER_ACK": "", "DATABASE_URL": ""}) == Settings()
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_variable_counts_as_not_set(kind: type[Group]) -> None:
+    assert load_settings({"TRACKER_ACK": "", "DATABASE_URL": ""})[kind] == kind()
+
+
+def test_no_setting_is_in_two_groups() -> None:
+    names = [name for kind in KINDS for name in kind.__struct_fields__]
+    assert len(names) == len(set(names)) > 30
 
 
 def test_every_kind_of_value_is_read() -> None:
@@ -46,13 +55,9 @@ def test_every_kind_of_value_is_read() -> None:
             "TRACKER_COMMIT_TIMEOUT_S": "0.5",
         }
     )
-    assert settings == Settings(
-        database_url="postgresql://h/d",
-        data_dir=Path("/var/lib/t"),
-        ack=Ack.COMMIT,
-        flush_interval_ms=7,
-        commit_timeout_s=0.5,
-    )
+    assert settings[DatabaseSettings] == DatabaseSettings(database_url="postgresql://h/d")
+    assert settings[FolderSettings] == FolderSettings(data_dir=Path("/var/lib/t"))
+    assert settings[IngestSettings] == IngestSettings(ack=Ack.COMMIT, flush_interval_ms=7, commit_timeout_s=0.5)
 
 
 def test_a_commit_timeout_shorter_than_the_flush_interval_is_refused() -> None:
@@ -97,9 +102,9 @@ def test_lists_and_rates_are_read() -> None:
             "TRACKER_ALLOWED_HOSTS": "*.shop.example",
         }
     )
-    assert settings.rate_per_address == 50
-    assert settings.allowed_origins == Origins("http://localhost:3000,https://shop.example")
-    assert settings.allowed_hosts == Hosts("*.shop.example")
+    assert settings[WebSettings].rate_per_address == 50
+    assert settings[WebSettings].allowed_origins == Origins("http://localhost:3000,https://shop.example")
+    assert settings[WebSettings].allowed_hosts == Hosts("*.shop.example")
 
 
 def test_addresses_are_not_limited_where_every_client_could_name_its_own() -> None:
@@ -146,7 +151,12 @@ def test_what_is_secret_is_not_shown() -> None:
             "TRACKER_STRIPE_URL": "http://u:secret@h",
         }
     )
-    for shown in (repr(settings), str(settings), f"{settings}", str(settings.__rich_repr__())):
+    for shown in (
+        repr(settings),
+        str(settings),
+        f"{settings}",
+        str([settings[kind].__rich_repr__() for kind in KINDS]),
+    ):
         assert "secret'" not in re.sub(r"'\w+_secret'", "", shown)
         assert "secret@" not in shown
         assert "=secret" not in shown

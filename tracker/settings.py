@@ -1,8 +1,9 @@
-"""Settings: one frozen Struct, read once from the environment, units in the names.
+"""Settings: frozen groups, read once from the environment, units in the names.
 
-`msgspec` converts and checks the values by the annotations below; the variable of a field is its
-name in capitals behind `TRACKER_`, except for `DATABASE_URL`, which every host of PostgreSQL
-already sets under that name.
+A group is a Struct beside what it is for: a feature's in the feature's folder, the others here. What needs settings
+takes its group, or values of it, and never all of them. `msgspec` converts and checks the values by the annotations of
+the fields; the variable of a field is its name in capitals behind `TRACKER_`, except for `DATABASE_URL`, which every
+host of PostgreSQL already sets under that name.
 
 Where to listen is not among them but an option of `tracker serve`: Kubernetes sets `TRACKER_PORT`
 by itself (to `tcp://…`) in every pod beside a service called "tracker".
@@ -10,17 +11,134 @@ by itself (to `tcp://…`) in every pod beside a service called "tracker".
 
 import enum
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, Any, ClassVar, Final, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from tracker.errors import ConfigurationError
 from tracker.kit.clock import MAX_NODE
 from tracker.kit.origins import Hosts, Origins
+
+
+class Group(Struct, frozen=True):
+    """Settings that belong together; the rules between them stand in `__post_init__`."""
+
+    SECRETS: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose values are never shown."""
+
+    URLS: ClassVar[frozenset[str]] = frozenset()
+    """Fields that may hold a password, before the host or in the query."""
+
+    def __repr__(self) -> str:
+        """Show everything but secrets."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return each field's name with its value, without secrets."""
+        fields = []
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and name in self.SECRETS:
+                value = HIDDEN
+            elif isinstance(value, str) and name in self.URLS:
+                value = _without_credentials(value)
+            fields.append((name, value))
+        return fields
+
+
+G = TypeVar("G", bound=Group)
+
+
+class Settings:
+    """All groups of a process, each found by its type: `settings[LogSettings].log_level`."""
+
+    def __init__(self, *groups: Group) -> None:
+        """Take the groups that are not as they are by default."""
+        self._groups = {type(group): group for group in groups}
+
+    def __getitem__(self, kind: type[G]) -> G:
+        """Return the group of a type."""
+        found = self._groups.get(kind)
+        return found if isinstance(found, kind) else kind()
+
+    def __repr__(self) -> str:
+        """Show everything but secrets."""
+        return f"Settings({', '.join(map(repr, self._groups.values()))})"
+
+
+HIDDEN: Final = "***"
+
+
+def read_settings(environ: Mapping[str, str], kinds: Iterable[type[Group]]) -> Settings:
+    """Read groups from `environ`; an empty variable counts as not set.
+
+    Raises ConfigurationError that names the variable, its value and the rule it breaks.
+    """
+    return Settings(*(read_group(environ, kind) for kind in kinds))
+
+
+def read_group(environ: Mapping[str, str], kind: type[G]) -> G:
+    """Read one group as `read_settings` does."""
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(kind):
+        variable = variable_of(field.name)
+        if text := environ.get(variable):
+            try:
+                values[field.name] = msgspec.convert(text, field.type, strict=False, dec_hook=_from_text)
+            except msgspec.ValidationError as error:
+                named = variable if field.name in kind.SECRETS else f"{variable}={text!r}"
+                msg = f"{named} is not valid: {error}"
+                raise ConfigurationError(msg) from None
+    return kind(**values)
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that sets the field `name`."""
+    return "DATABASE_URL" if name == "database_url" else f"TRACKER_{name.upper()}"
+
+
+def check_http_url(name: str, url: str | None) -> None:
+    """Raise ConfigurationError unless the field `name`, if it is set, is an http or https URL.
+
+    The error does not show the URL, which may hold a password.
+    """
+    if url is not None and not _is_http_url(url):
+        msg = f"{variable_of(name)} is not valid: expected http://host/path"
+        raise ConfigurationError(msg)
+
+
+def check_together(group: Group, *names: str) -> None:
+    """Raise ConfigurationError if some of these fields are set and others are not."""
+    missing = [variable_of(name) for name in names if getattr(group, name) is None]
+    if missing and len(missing) < len(names):
+        msg = f"{' and '.join(map(variable_of, names))} go together: {' and '.join(missing)} is not set"
+        raise ConfigurationError(msg)
+
+
+def _from_text(kind: type, text: object) -> object:
+    return kind(text)
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _without_credentials(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return HIDDEN
+    credentials, at, host = parts.netloc.rpartition("@")
+    netloc = f"{HIDDEN if credentials else ''}{at}{host}"
+    return parts._replace(netloc=netloc, query=parts.query and HIDDEN, fragment="").geturl()
 
 
 class Ack(enum.Enum):
@@ -65,17 +183,10 @@ class LogFormat(enum.Enum):
     TEXT = "text"
 
 
-class Payment(enum.Enum):
-    """Which payment processor charges the customers."""
+class DatabaseSettings(Group, frozen=True, kw_only=True):
+    """PostgreSQL, and how many connections to it a process may have."""
 
-    SANDBOX = "sandbox"
-    """None: the payment methods say themselves what becomes of them, for trying Tracker out."""
-
-    STRIPE = "stripe"
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be set from outside."""
+    URLS = frozenset({"database_url"})
 
     database_url: str | None = None
     """The PostgreSQL to use, as libpq writes it; None starts an embedded one in the data folder."""
@@ -91,11 +202,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most connections to PostgreSQL that the jobs of a process share; a call that waits for its service holds none,
     so a hundred calls in flight share a few."""
 
+    def __post_init__(self) -> None:
+        """Check the URL; it may hold a password, so it is not shown."""
+        if self.database_url is not None and not _is_database_url(self.database_url):
+            msg = (
+                "DATABASE_URL is not valid: expected postgresql://user:password@host:port/database; in user and"
+                " password # / ? and @ are written %23 %2F %3F and %40"
+            )
+            raise ConfigurationError(msg)
+
+
+class FolderSettings(Group, frozen=True, kw_only=True):
+    """The data folder, and this machine among those that share a database."""
+
     data_dir: Path = Path("data")
     """Folder for what this machine keeps: the journals, and the embedded PostgreSQL."""
 
     node: Annotated[int, Meta(ge=0, le=MAX_NODE)] = 0
     """Number of this machine (or container) among those that share a database, each another one."""
+
+
+class IngestSettings(Group, frozen=True, kw_only=True):
+    """The way of an item from its acceptance to its commit."""
 
     ack: Ack = Ack.JOURNAL
     """When an item is answered; see `Ack`."""
@@ -121,54 +249,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 5.0
     """How long an answer waits for PostgreSQL at level `commit` before it is a 503, in seconds."""
 
-    reservation_url: str | None = None
-    """Where every item of a cart is reserved by a POST; None switches reservations off."""
+    def __post_init__(self) -> None:
+        """Check that an item can be confirmed in time."""
+        if self.ack is Ack.COMMIT and self.flush_interval_ms >= self.commit_timeout_s * 1000:
+            msg = (
+                "TRACKER_COMMIT_TIMEOUT_S must be longer than TRACKER_FLUSH_INTERVAL_MS,"
+                " or no item is confirmed in time"
+            )
+            raise ConfigurationError(msg)
 
-    reservation_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 120.0
-    """How long the service may take to answer, in seconds."""
 
-    reservation_concurrency: Annotated[int, Meta(ge=2, le=1000)] = 100
-    """Most calls in flight per process."""
-
-    reservation_attempts: Annotated[int, Meta(ge=1, le=1000)] = 8
-    """How often the service is asked for one reservation before that counts as failed."""
-
-    metrics: Switch = Switch.ON
-    """Whether requests are counted, and `GET /metrics` shows what is."""
-
-    jobs: Switch = Switch.ON
-    """Whether `tracker serve` runs the jobs itself; off where `tracker worker` does."""
-
-    oidc_issuer: str | None = None
-    """The OpenID Connect provider that customers log in at; None switches off what needs a customer."""
-
-    oidc_audience: str | None = None
-    """Whom the bearer tokens must be made out to."""
-
-    oidc_client_id: str | None = None
-    """Tracker's client id at the provider; None switches off /login."""
-
-    oidc_client_secret: Annotated[str, Meta(min_length=16)] | None = None
-    """Tracker's password at the provider; the cookies of sessions are encrypted with a key derived from it."""
-
-    payment: Payment | None = None
-    """The processor that charges the customers; None switches off the checkout."""
-
-    stripe_secret_key: Annotated[str, Meta(pattern=r"^[\x21-\x7e]+\Z")] | None = None
-    """Tracker's key at Stripe."""
-
-    stripe_webhook_secret: str | None = None
-    """The secret that Stripe signs its webhooks with; None refuses them all."""
-
-    stripe_url: str = "https://api.stripe.com"
-    """Stripe's API, or what stands in for it in a test."""
-
-    warranty_rates: Path | None = None
-    """The rate table (TOML) of the warranties; None is the one that comes with Tracker."""
-
-    archive_url: str | None = None
-    """Where warranties are archived, as obstore takes it (file://, s3://, gs://, az://); None is a folder in the
-    data folder."""
+class WebSettings(Group, frozen=True, kw_only=True):
+    """Who may call, from where, how often, and with which certificate Tracker answers."""
 
     trusted_proxies: str = "127.0.0.1"
     """Addresses or networks, by commas, whose X-Forwarded-Proto and -For are believed; `*` is all."""
@@ -191,106 +283,44 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None = None
     """Private key (PEM) of `tls_cert`, if it is not in the same file."""
 
+    def __post_init__(self) -> None:
+        """Check the proxies, which must be known where addresses are limited."""
+        for proxy in filter(None, map(str.strip, self.trusted_proxies.split(","))):
+            if proxy != "*" and not _is_network(proxy):
+                msg = (
+                    f"TRACKER_TRUSTED_PROXIES={self.trusted_proxies!r} is not valid: {proxy!r} is no address or network"
+                )
+                raise ConfigurationError(msg)
+        if self.rate_per_address is not None and "*" in self.trusted_proxies:
+            msg = (
+                "TRACKER_RATE_PER_ADDRESS needs TRACKER_TRUSTED_PROXIES to name the proxies:"
+                " with * every client says itself which address it has"
+            )
+            raise ConfigurationError(msg)
+
+
+class ProcessSettings(Group, frozen=True, kw_only=True):
+    """Work that a serving process does beside its requests."""
+
+    metrics: Switch = Switch.ON
+    """Whether requests are counted, and `GET /metrics` shows what is."""
+
+    jobs: Switch = Switch.ON
+    """Whether `tracker serve` runs the jobs itself; off where `tracker worker` does."""
+
+
+class LogSettings(Group, frozen=True, kw_only=True):
+    """The log."""
+
     log_level: LogLevel = LogLevel.INFO
     """Least level of the lines in the log."""
 
     log_format: LogFormat = LogFormat.AUTO
     """Their form."""
 
-    def __repr__(self) -> str:
-        """Show everything but secrets."""
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Return each field's name with its value, without secrets."""
-        shown = []
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and name in SECRETS:
-                value = HIDDEN
-            elif isinstance(value, str) and name in URLS:
-                value = _without_credentials(value)
-            shown.append((name, value))
-        return shown
-
-
-SECRETS: Final = frozenset({"oidc_client_secret", "stripe_secret_key", "stripe_webhook_secret"})
-"""Whose values are never shown."""
-
-URLS: Final = frozenset({"database_url", "reservation_url", "oidc_issuer", "stripe_url"})
-"""Which may hold a password, before the host or in the query."""
-
-HIDDEN: Final = "***"
-
-
-def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from `environ`; an empty variable counts as not set.
-
-    Raises ConfigurationError that names the variable, its value and the rule it breaks.
-    """
-    values: dict[str, object] = {}
-    for name in Settings.__struct_fields__:
-        variable = variable_of(name)
-        if text := environ.get(variable):
-            values[name] = _convert(name, variable, text)
-    settings = Settings(**values)  # type: ignore[arg-type]  # each was converted to its field's type
-    _check_proxies(settings)
-    _check_urls(settings)
-    _check_together(settings, "oidc_issuer", "oidc_audience")
-    _check_together(settings, "oidc_client_id", "oidc_client_secret")
-    if settings.oidc_client_id is not None and settings.oidc_issuer is None:
-        msg = "TRACKER_OIDC_CLIENT_ID is set, but not TRACKER_OIDC_ISSUER"
-        raise ConfigurationError(msg)
-    if settings.payment is Payment.STRIPE and settings.stripe_secret_key is None:
-        msg = "TRACKER_PAYMENT=stripe needs TRACKER_STRIPE_SECRET_KEY"
-        raise ConfigurationError(msg)
-    if settings.ack is Ack.COMMIT and settings.flush_interval_ms >= settings.commit_timeout_s * 1000:
-        msg = "TRACKER_COMMIT_TIMEOUT_S must be longer than TRACKER_FLUSH_INTERVAL_MS, or no item is confirmed in time"
-        raise ConfigurationError(msg)
-    return settings
-
-
-def _check_proxies(settings: Settings) -> None:
-    for proxy in filter(None, map(str.strip, settings.trusted_proxies.split(","))):
-        if proxy != "*" and not _is_network(proxy):
-            msg = (
-                f"TRACKER_TRUSTED_PROXIES={settings.trusted_proxies!r} is not valid: {proxy!r} is no address or network"
-            )
-            raise ConfigurationError(msg)
-    if settings.rate_per_address is not None and "*" in settings.trusted_proxies:
-        msg = (
-            "TRACKER_RATE_PER_ADDRESS needs TRACKER_TRUSTED_PROXIES to name the proxies:"
-            " with * every client says itself which address it has"
-        )
-        raise ConfigurationError(msg)
-
-
-def _check_urls(settings: Settings) -> None:
-    """Raise ConfigurationError unless all URLs are valid; they may hold a password, so none is shown."""
-    if settings.database_url is not None and not _is_database_url(settings.database_url):
-        msg = (
-            "DATABASE_URL is not valid: expected postgresql://user:password@host:port/database; in user and password"
-            " # / ? and @ are written %23 %2F %3F and %40"
-        )
-        raise ConfigurationError(msg)
-    for name in ("reservation_url", "oidc_issuer", "stripe_url"):
-        url = getattr(settings, name)
-        if url is not None and not _is_http_url(url):
-            msg = f"{variable_of(name)} is not valid: expected http://host/path"
-            raise ConfigurationError(msg)
-    if settings.archive_url is not None and not _is_archive_url(settings.archive_url):
-        msg = (
-            "TRACKER_ARCHIVE_URL is not valid: expected file:///folder, s3://bucket/prefix, gs://bucket/prefix or"
-            " az://container/prefix; credentials go into the environment, and # and ? are written %23 and %3F"
-        )
-        raise ConfigurationError(msg)
-
-
-def _check_together(settings: Settings, *names: str) -> None:
-    missing = [variable_of(name) for name in names if getattr(settings, name) is None]
-    if missing and len(missing) < len(names):
-        msg = f"{' and '.join(map(variable_of, names))} go together: {' and '.join(missing)} is not set"
-        raise ConfigurationError(msg)
+GROUPS: Final = (DatabaseSettings, FolderSettings, IngestSettings, WebSettings, ProcessSettings, LogSettings)
+"""The groups of no feature."""
 
 
 def _is_database_url(text: str) -> bool:
@@ -304,62 +334,9 @@ def _is_database_url(text: str) -> bool:
     return "@" not in parts.path + parts.fragment
 
 
-def _is_http_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_archive_url(text: str) -> bool:
-    """Return whether `text` is an archive; the library takes more, and drops what it does not understand."""
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    known = text.startswith("file:///") or (parts.scheme in {"s3", "gs", "az"} and bool(parts.netloc))
-    dropped = (
-        parts.query or parts.fragment or set(parts.netloc) & set("@:") or not text.isprintable() or text != text.strip()
-    )
-    return known and not dropped and not {".", ".."} & set(unquote(parts.path).split("/"))
-
-
-def _without_credentials(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return HIDDEN
-    credentials, at, host = parts.netloc.rpartition("@")
-    netloc = f"{HIDDEN if credentials else ''}{at}{host}"
-    return parts._replace(netloc=netloc, query=parts.query and HIDDEN, fragment="").geturl()
-
-
 def _is_network(text: str) -> bool:
     try:
         ipaddress.ip_network(text)
     except ValueError:
         return False
     return True
-
-
-def variable_of(name: str) -> str:
-    """Return the environment variable that sets the field `name`."""
-    return "DATABASE_URL" if name == "database_url" else f"TRACKER_{name.upper()}"
-
-
-def _convert(name: str, variable: str, text: str) -> object:
-    annotation = _FIELD_TYPES[name]
-    try:
-        return msgspec.convert(text, annotation, strict=False, dec_hook=_from_text)
-    except msgspec.ValidationError as error:
-        shown = variable if name in SECRETS else f"{variable}={text!r}"
-        msg = f"{shown} is not valid: {error}"
-        raise ConfigurationError(msg) from None
-
-
-def _from_text(kind: type, text: object) -> object:
-    return kind(text)
-
-
-_FIELD_TYPES = {field.name: field.type for field in msgspec.structs.fields(Settings)}

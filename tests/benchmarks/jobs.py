@@ -19,10 +19,10 @@ from tests.benchmarks.flush_cost import new_batch
 from tests.benchmarks.machine import move_to
 from tests.benchmarks.postgres import run_sql
 from tests.benchmarks.processes import Server, Site, free_port, spawned
-from tracker.features.carts.batch_writer import BatchWriter
+from tracker.features.carts.wiring import writer_on
+from tracker.features.reservations.settings import ReservationSettings
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.postgres.engine import create_engine
-from tracker.runtime.job_runners import follow_up_of
 from tracker.settings import Settings
 
 JOBS: Final = 100_000
@@ -65,7 +65,7 @@ def measure(site: Site, *, quick: bool) -> Jobs:
             with spawned(_WORKER, env, folder, {site.cores.server}) as worker:
                 time.sleep(3)
                 idle_mib = Server("", url, (worker.pid,)).rss_mib()
-            reserved_us = asyncio.run(_fill(url, jobs, Settings(reservation_url=_url(port))))
+            reserved_us = asyncio.run(_fill(url, jobs, Settings(ReservationSettings(reservation_url=_url(port)))))
         finally:
             move_to({site.cores.load})
         service = [sys.executable, "-m", "tests.support.reservation_service", "--port", str(port)]
@@ -93,7 +93,7 @@ def _url(port: int) -> str:
 async def _fill(url: str, items: int, settings: Settings) -> float:
     """Write `items` new items; return the microseconds that each took."""
     engine = create_engine(url)
-    writer = BatchWriter(engine, follow_up_of(settings))
+    writer = writer_on(engine, settings)
     stamper = Stamper(SystemClock(), worker=0)
     batches = [new_batch(stamper, BATCH) for _ in range(items // BATCH)]
     try:

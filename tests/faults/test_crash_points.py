@@ -47,13 +47,13 @@ async def _crash(worker: Worker, disk: Disk, call: str, nth: int, *, after: bool
     async def write() -> None:
         with contextlib.suppress(DiskGoneError):
             for number in range(40):
-                await worker.accept(context, f"sku-{number % 10}")
+                await worker.accept(pipeline, f"sku-{number % 10}")
                 await asyncio.sleep(0.002)
         await asyncio.sleep(15)
         crash.happened.set()
 
     with contextlib.suppress(DiskGoneError):
-        async with worker.life() as context:
+        async with worker.life() as pipeline:
             writing = asyncio.create_task(write())
             await crash.happened.wait()
             writing.cancel()
@@ -61,11 +61,11 @@ async def _crash(worker: Worker, disk: Disk, call: str, nth: int, *, after: bool
 
 
 async def _recover(worker: Worker) -> None:
-    async with worker.life() as context:
+    async with worker.life() as pipeline:
         await asyncio.sleep(30)
-        assert context.carts.ready
+        assert pipeline.intake.ready
         for number in range(10):
-            assert await worker.accept(context, f"sku-{number}")
+            assert await worker.accept(pipeline, f"sku-{number}")
         await asyncio.sleep(1)
 
 
@@ -109,9 +109,9 @@ def test_an_error_while_replaying_does_not_hold_up_the_rest_for_good(
         raise ConnectionError
 
     async def fill() -> None:
-        async with worker.life() as context:
+        async with worker.life() as pipeline:
             for number in range(40):
-                assert await worker.accept(context, f"sku-{number}")
+                assert await worker.accept(pipeline, f"sku-{number}")
 
     async def recover() -> None:
         async with worker.life():

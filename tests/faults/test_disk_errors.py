@@ -13,7 +13,7 @@ from tests.support.faults.simulation import FakePostgres, Worker, away, folder, 
 from tracker.ingest.journal.frames import parse_segment_name, scan
 from tracker.ingest.journal.journal import SYNC_TIMEOUT_S, TICK_S
 from tracker.ingest.journal_record import decode_record
-from tracker.runtime.context import MIB, Context
+from tracker.ingest.pipeline import MIB, Pipeline
 from tracker.settings import Ack
 
 __all__ = ["folder", "postgres"]
@@ -36,8 +36,8 @@ def is_segment(name: str) -> bool:
     return parse_segment_name(name) is not None
 
 
-def is_ready(context: Context) -> bool:
-    return context.carts.ready
+def is_ready(pipeline: Pipeline) -> bool:
+    return pipeline.intake.ready
 
 
 class FailingSyncs:
@@ -64,16 +64,16 @@ def test_a_failed_sync_confirms_nobody_and_a_new_segment_takes_what_waits(folder
     postgres.before = away
 
     async def scenario() -> None:
-        async with worker.life() as context:
-            assert await worker.accept(context, "before")
+        async with worker.life() as pipeline:
+            assert await worker.accept(pipeline, "before")
             failing = FailingSyncs(disk, 1)
-            answers = await asyncio.gather(*[worker.accept(context, f"hit-{n}") for n in range(3)])
+            answers = await asyncio.gather(*[worker.accept(pipeline, f"hit-{n}") for n in range(3)])
             assert answers == [False, False, False]
             [failed] = failing.failed
-            assert not is_ready(context)
+            assert not is_ready(pipeline)
             await asyncio.sleep(5 * TICK_S)
-            assert is_ready(context)
-            assert await worker.accept(context, "after")
+            assert is_ready(pipeline)
+            assert await worker.accept(pipeline, "after")
             later = [name for name in disk.names(folder) if is_segment(name) and name > failed]
             rewritten = Counter[str]()
             for name in later:
@@ -105,13 +105,13 @@ def test_what_was_written_during_a_sync_that_fails_is_confirmed_by_a_sync_of_the
 
     async def scenario() -> None:
         nonlocal delay_s
-        async with worker.life() as context:
-            assert await worker.accept(context, "before")
+        async with worker.life() as pipeline:
+            assert await worker.accept(pipeline, "before")
             failing = FailingSyncs(disk, 1 if rewriting_works else 2)
             delay_s = 1.0
-            first = asyncio.create_task(worker.accept(context, "first"))
+            first = asyncio.create_task(worker.accept(pipeline, "first"))
             await asyncio.sleep(0.5)
-            second = asyncio.create_task(worker.accept(context, "second"))
+            second = asyncio.create_task(worker.accept(pipeline, "second"))
             assert await first is False
             assert not second.done()
             assert await second is rewriting_works
@@ -136,13 +136,13 @@ def test_all_who_wait_share_a_sync_and_who_comes_during_it_waits_for_the_next(
 
     async def scenario() -> None:
         nonlocal delay_s
-        async with worker.life() as context:
-            assert await worker.accept(context, "before")
+        async with worker.life() as pipeline:
+            assert await worker.accept(pipeline, "before")
             delay_s = 1.0
             syncs = len(disk.calls)
-            first = [asyncio.create_task(worker.accept(context, f"first-{n}")) for n in range(10)]
+            first = [asyncio.create_task(worker.accept(pipeline, f"first-{n}")) for n in range(10)]
             await asyncio.sleep(0.5)
-            second = [asyncio.create_task(worker.accept(context, f"second-{n}")) for n in range(10)]
+            second = [asyncio.create_task(worker.accept(pipeline, f"second-{n}")) for n in range(10)]
             assert await asyncio.gather(*first) == [True] * 10
             assert not any(task.done() for task in second)
             assert await asyncio.gather(*second) == [True] * 10
@@ -157,11 +157,11 @@ def test_nobody_waits_for_a_sync_longer_than_its_time(folder: Path, postgres: Fa
 
     async def scenario() -> None:
         nonlocal delay_s
-        async with worker.life() as context:
-            assert await worker.accept(context, "before")
+        async with worker.life() as pipeline:
+            assert await worker.accept(pipeline, "before")
             delay_s = 100.0
             asked = asyncio.get_running_loop().time()
-            assert not await worker.accept(context, "waits")
+            assert not await worker.accept(pipeline, "waits")
             assert SYNC_TIMEOUT_S - 1 < asyncio.get_running_loop().time() - asked < SYNC_TIMEOUT_S + 1
 
     run(scenario(), CHANCE, lambda: delay_s)
@@ -173,15 +173,15 @@ def test_who_waits_for_a_disk_that_hangs_is_told_when_the_process_stops(folder: 
 
     async def scenario() -> None:
         nonlocal delay_s
-        async with worker.life() as context:
-            assert await worker.accept(context, "before")
+        async with worker.life() as pipeline:
+            assert await worker.accept(pipeline, "before")
             delay_s = 5.0
-            waits = asyncio.create_task(worker.accept(context, "waits"))
+            waits = asyncio.create_task(worker.accept(pipeline, "waits"))
             await asyncio.sleep(0.5)
-            comes_later = asyncio.create_task(worker.accept(context, "comes-later"))
+            comes_later = asyncio.create_task(worker.accept(pipeline, "comes-later"))
             await asyncio.sleep(0.5)
             told = asyncio.get_running_loop().time()
-            context.carts.stop_waiting()
+            pipeline.intake.stop_waiting()
             assert not await waits
             assert not await comes_later
             assert asyncio.get_running_loop().time() - told < 1
@@ -196,17 +196,17 @@ def test_a_disk_whose_syncs_all_fail_is_tried_again_at_leisure(folder: Path, pos
     seconds = 20
 
     async def scenario() -> None:
-        async with worker.life() as context:
-            assert await worker.accept(context, "before")
+        async with worker.life() as pipeline:
+            assert await worker.accept(pipeline, "before")
             failing = FailingSyncs(disk, 10**9)
-            assert not await worker.accept(context, "hit")
+            assert not await worker.accept(pipeline, "hit")
             for second in range(1, seconds):
                 await asyncio.sleep(1)
-                assert not is_ready(context)
+                assert not is_ready(pipeline)
                 assert len(failing.failed) <= 2 * (second + 1) / TICK_S
             failing._times = 0  # noqa: SLF001  # it is this test's
             await asyncio.sleep(5)
-            assert await worker.accept(context, "after")
+            assert await worker.accept(pipeline, "after")
 
     run(scenario(), CHANCE)
 
@@ -219,9 +219,9 @@ def test_short_writes_make_whole_frames(folder: Path, postgres: FakePostgres, lo
     postgres.before = away
 
     async def scenario() -> None:
-        async with worker.life() as context:
+        async with worker.life() as pipeline:
             for number in range(20):
-                assert await worker.accept(context, f"sku-{number}")
+                assert await worker.accept(pipeline, f"sku-{number}")
             assert journaled(disk, folder) == Counter(f"sku-{number}" for number in range(20))
 
     run(scenario(), CHANCE)
@@ -237,20 +237,20 @@ def test_a_full_disk_takes_whole_items_or_none_and_takes_up_again(
     postgres.before = away
 
     async def scenario() -> None:
-        async with worker.life() as context:
+        async with worker.life() as pipeline:
             taken: list[str] = []
             for number in range(100):
-                if await worker.accept(context, f"sku-{number}"):
+                if await worker.accept(pipeline, f"sku-{number}"):
                     taken.append(f"sku-{number}")
                 await asyncio.sleep(0.01)
             assert 10 < len(taken) < 60
             assert journaled(disk, folder) == Counter(taken)
-            assert not is_ready(context)
+            assert not is_ready(pipeline)
             postgres.before = lambda: None
             await asyncio.sleep(30)
-            assert is_ready(context)
+            assert is_ready(pipeline)
             for number in range(100, 110):
-                assert await worker.accept(context, f"sku-{number}")
+                assert await worker.accept(pipeline, f"sku-{number}")
             await asyncio.sleep(1)
             assert worker.lost() == []
 
@@ -263,15 +263,15 @@ def test_a_full_disk_loses_nothing_to_a_kill(folder: Path, postgres: FakePostgre
     postgres.before = away
 
     async def fill() -> None:
-        async with worker.life() as context:
+        async with worker.life() as pipeline:
             for number in range(100):
-                await worker.accept(context, f"sku-{number}")
+                await worker.accept(pipeline, f"sku-{number}")
                 await asyncio.sleep(0.01)
 
     async def resume() -> None:
-        async with worker.life() as context:
+        async with worker.life() as pipeline:
             await asyncio.sleep(30)
-            assert await worker.accept(context, "after")
+            assert await worker.accept(pipeline, "after")
             await asyncio.sleep(1)
 
     run(fill(), CHANCE)
@@ -295,14 +295,14 @@ def test_a_start_on_a_disk_that_fails_takes_items_once_it_does_not(
 
     async def scenario() -> None:
         disk.before = fail
-        async with worker.life() as context:
-            assert not await worker.accept(context, "a")
+        async with worker.life() as pipeline:
+            assert not await worker.accept(pipeline, "a")
             await asyncio.sleep(5 * TICK_S)
-            assert not await worker.accept(context, "b")
+            assert not await worker.accept(pipeline, "b")
             assert not any(is_segment(name) for name in disk.names(folder))
             disk.before = lambda _call, _name: None
             await asyncio.sleep(2 * TICK_S)
-            assert await worker.accept(context, "c")
+            assert await worker.accept(pipeline, "c")
 
     run(scenario(), CHANCE)
 
@@ -326,14 +326,14 @@ async def _with_errors(worker: Worker, disk: Disk, failing_call: str, chance: ra
         if call == failing_call and chance.random() < 0.2:
             raise io_error()
 
-    async with worker.life() as context:
+    async with worker.life() as pipeline:
         disk.before = fail
         for number in range(60):
-            await worker.accept(context, f"sku-{number % 20}")
+            await worker.accept(pipeline, f"sku-{number % 20}")
             await asyncio.sleep(chance.choice([0, 0.01, TICK_S]))
         disk.before = lambda _call, _name: None
         await asyncio.sleep(3)
-        assert is_ready(context)
+        assert is_ready(pipeline)
         # Nothing is left behind by what failed: all is committed, so only active and spare segments remain.
         await asyncio.sleep(30)
         assert sum(map(is_segment, disk.names(worker.folder))) <= 3
@@ -352,17 +352,17 @@ def test_below_the_low_water_mark_nothing_is_taken_until_there_is_room(folder: P
     postgres.before = away
 
     async def scenario() -> None:
-        async with worker.life(journal_min_free_mb=2) as context:
-            assert await worker.accept(context, "before")
+        async with worker.life(journal_min_free_mb=2) as pipeline:
+            assert await worker.accept(pipeline, "before")
             make_room = filled(disk, folder, 3 * MIB)
             await asyncio.sleep(3 * TICK_S)
-            assert not is_ready(context)
-            assert not await worker.accept(context, "refused")
+            assert not is_ready(pipeline)
+            assert not await worker.accept(pipeline, "refused")
             assert journaled(disk, folder) == Counter(["before"])
             make_room()
             await asyncio.sleep(3 * TICK_S)
-            assert is_ready(context)
-            assert await worker.accept(context, "after")
+            assert is_ready(pipeline)
+            assert await worker.accept(pipeline, "after")
             assert journaled(disk, folder) == Counter(["before", "after"])
 
     run(scenario(), CHANCE)
@@ -377,8 +377,8 @@ def test_a_disk_that_was_nearly_full_when_the_last_item_was_stored_is_used_again
     postgres.before = away
 
     async def scenario() -> None:
-        async with worker.life(journal_min_free_mb=2) as context:
-            assert await worker.accept(context, "before")
+        async with worker.life(journal_min_free_mb=2) as pipeline:
+            assert await worker.accept(pipeline, "before")
             await asyncio.sleep(wait_s)
             make_room = filled(disk, folder, 3 * MIB)
             await asyncio.sleep(3 * TICK_S)
@@ -386,8 +386,8 @@ def test_a_disk_that_was_nearly_full_when_the_last_item_was_stored_is_used_again
             await asyncio.sleep(60)
             make_room()
             await asyncio.sleep(60)
-            assert is_ready(context)
-            assert await worker.accept(context, "after")
+            assert is_ready(pipeline)
+            assert await worker.accept(pipeline, "after")
 
     run(scenario(), CHANCE)
 
@@ -398,15 +398,15 @@ def test_over_the_byte_budget_nothing_is_taken_until_postgresql_is_back(folder: 
     postgres.before = away
 
     async def scenario() -> None:
-        async with worker.life(journal_max_mb=1) as context:
+        async with worker.life(journal_max_mb=1) as pipeline:
             taken = 0
-            while await worker.accept(context, f"{taken:0250}"):
+            while await worker.accept(pipeline, f"{taken:0250}"):
                 taken += 1
             assert 3000 < taken < 4000
-            assert not is_ready(context)
+            assert not is_ready(pipeline)
             postgres.before = lambda: None
             await asyncio.sleep(30)
-            assert await worker.accept(context, "after")
+            assert await worker.accept(pipeline, "after")
             await asyncio.sleep(1)
             assert worker.lost() == []
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support.clock import ManualClock
 from tests.support.faults.disk import Disk, DiskGoneError, io_error
 from tests.support.faults.simulation import FakePostgres, Worker, away, folder, postgres, run
-from tracker.runtime.context import Context
+from tracker.ingest.pipeline import Pipeline
 
 __all__ = ["folder", "postgres"]
 
@@ -64,17 +64,17 @@ async def _until_the_power_goes(worker: Worker, disk: Disk, chance: random.Rando
     disk.after = lambda _call, _name: cut()
     worker.postgres.before = postgres_fails
     with contextlib.suppress(DiskGoneError):
-        async with worker.life() as context:
+        async with worker.life() as pipeline:
             for client in range(CLIENTS):
-                asyncio.create_task(_client(worker, context, client, breath_s, chance))  # noqa: RUF006
+                asyncio.create_task(_client(worker, pipeline, client, breath_s, chance))  # noqa: RUF006
             await power_is_gone.wait()
 
 
-async def _client(worker: Worker, context: Context, client: int, breath_s: float, chance: random.Random) -> None:
+async def _client(worker: Worker, pipeline: Pipeline, client: int, breath_s: float, chance: random.Random) -> None:
     with contextlib.suppress(DiskGoneError):
         while True:
             external_id = f"{client}-{chance.randint(0, 3)}"
-            taken = await worker.accept(context, external_id, chance.choice(["name", "value", "quantity"]))
+            taken = await worker.accept(pipeline, external_id, chance.choice(["name", "value", "quantity"]))
             await asyncio.sleep(chance.random() * breath_s if taken else 0.01)
 
 

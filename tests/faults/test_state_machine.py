@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from tests.support.clock import ManualClock
 from tests.support.faults.disk import Disk, io_error
 from tests.support.faults.simulation import POISON, SimulatedLoop, Worker, away, simulated
-from tracker.runtime.context import Context
+from tracker.ingest.pipeline import Pipeline
 from tracker.settings import Ack
 
 KEYS = st.sampled_from(["a", "b", "c", f"{POISON}-1", f"{POISON}-2"])
@@ -41,7 +41,7 @@ class WorkerMachine(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.data_dir = Path(tempfile.mkdtemp())
-        self.life: AbstractAsyncContextManager[Context] | None = None
+        self.life: AbstractAsyncContextManager[Pipeline] | None = None
 
     @initialize(seed=st.integers(0, 2**32), ack=st.sampled_from([Ack.FSYNC, Ack.FSYNC, Ack.JOURNAL]))
     def begin(self, seed: int, ack: Ack) -> None:
@@ -59,7 +59,7 @@ class WorkerMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.disk.before = self.fail
         self.life = self.worker.life()
-        self.context = self.runner.run(self.life.__aenter__())
+        self.pipeline = self.runner.run(self.life.__aenter__())
 
     def fail(self, call: str, _name: str) -> None:
         if self.failing.get(call, 0):
@@ -75,7 +75,7 @@ class WorkerMachine(RuleBasedStateMachine):
     @rule(writes=st.lists(st.tuples(KEYS, FIELDS), min_size=1, max_size=12), together=st.booleans())
     def write(self, writes: list[tuple[str, str]], *, together: bool) -> None:
         async def scenario() -> None:
-            accepting = [self.worker.accept(self.context, key, field_name) for key, field_name in writes]
+            accepting = [self.worker.accept(self.pipeline, key, field_name) for key, field_name in writes]
             if together:
                 await asyncio.gather(*accepting)
             else:
@@ -134,7 +134,7 @@ class WorkerMachine(RuleBasedStateMachine):
     def die_in_mid_write(self, moment: float, writes: list[tuple[str, str]]) -> None:
         async def scenario() -> None:
             for key, field_name in writes:
-                self.tasks.append(asyncio.create_task(self.worker.accept(self.context, key, field_name)))
+                self.tasks.append(asyncio.create_task(self.worker.accept(self.pipeline, key, field_name)))
             await asyncio.sleep(moment)
 
         self.tasks: list[asyncio.Task[bool]] = []
@@ -157,7 +157,7 @@ class WorkerMachine(RuleBasedStateMachine):
                 self.make_room()
                 self.failing.clear()
                 self.wait(120)
-                assert self.context.carts.ready
+                assert self.pipeline.intake.ready
                 assert self.worker.lost() == []
                 self.end(self.disk.after_kill())
                 self.start()

@@ -4,14 +4,13 @@ import asyncio
 import random
 
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.support.parts import new_flusher, new_service
+from tests.support.parts import new_flusher, new_intake
 from tracker.errors import BufferFullError
-from tracker.features.carts import service
+from tracker.ingest import intake as intake_module
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.flusher import BACKOFF_CAP_S
-from tracker.ingest.items import Batch, CartId, Item
+from tracker.ingest.items import Batch, CartId, Item, ItemWrite
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 
@@ -101,17 +100,17 @@ def test_a_flusher_with_nothing_to_write_does_not_wake_up() -> None:
     asyncio.run(main())
 
 
-def test_a_service_whose_flusher_has_ended_is_not_ready() -> None:
+def test_an_intake_whose_flusher_has_ended_is_not_ready() -> None:
     async def main() -> None:
         flusher = new_flusher(aggregator := Aggregator(max_bytes=10**9))
-        carts = new_service(aggregator, flusher, create_async_engine("postgresql+asyncpg://"))
-        ready = [carts.ready]
+        intake = new_intake(aggregator, flusher)
+        ready = [intake.ready]
         flusher.start()
-        ready.append(carts.ready)
+        ready.append(intake.ready)
         (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "flusher")
         task.cancel()
         await asyncio.wait([task])
-        assert [*ready, carts.ready] == [False, True, False]
+        assert [*ready, intake.ready] == [False, True, False]
 
     asyncio.run(main())
 
@@ -120,13 +119,13 @@ def test_a_full_buffer_is_told_once_a_minute_however_many_items_it_refuses(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aggregator = Aggregator(max_bytes=1)
-    carts = new_service(aggregator, new_flusher(aggregator), create_async_engine("postgresql+asyncpg://nowhere"))
-    carts.take(CART, "one", None, None, 1)
+    intake = new_intake(aggregator, new_flusher(aggregator))
+    intake.take(ItemWrite(CART, "one", quantity=1))
     for _ in range(100):
         with pytest.raises(BufferFullError):
-            carts.take(CART, "two", None, None, 1)
+            intake.take(ItemWrite(CART, "two", quantity=1))
     assert caplog.messages == ["no items are accepted"]
-    monkeypatch.setattr(service, "FULL_TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(intake_module, "FULL_TOLD_EVERY_S", 0.0)
     with pytest.raises(BufferFullError):
-        carts.take(CART, "two", None, None, 1)
+        intake.take(ItemWrite(CART, "two", quantity=1))
     assert caplog.messages == ["no items are accepted"] * 2

@@ -16,11 +16,11 @@ from tests.support.faults.outages import children, wait_until
 
 TRACKER: Final = [sys.executable, "-m", "tracker"]
 
-OF_THE_APPLICATION: Final = {"multidict", "obstore", "uvloop"}
-"""Compiled, so that the kernel knows who has them: of Litestar, the archive, and the event loop."""
+OF_THE_APPLICATION: Final = {"multidict", "uvloop"}
+"""Compiled, so that the kernel knows who has them: of Litestar, and the event loop."""
 
-OF_THE_JOBS: Final = {"pydantic_core"}
-"""Compiled too, of the queue's library."""
+OF_THE_JOBS: Final = {"obstore", "pydantic_core"}
+"""Compiled too: of the archive, and of the queue's library."""
 
 
 @dataclass
@@ -75,9 +75,10 @@ from pathlib import Path
 import tracker.cli.registry, tracker.telemetry.logs, tracker.cli.serve
 from tracker.runtime.application import create_app
 from tracker.kit.worker_folders import claim_folder
+from tracker.runtime.context import Context
 from tracker.settings import Settings
 with claim_folder(Path(sys.argv[1]), 0) as folder:
-    create_app(Settings(), url="postgresql://127.0.0.1:1/none", folder=folder)
+    create_app(Context(Settings(), url="postgresql://127.0.0.1:1/none", folder=folder))
 print(*sys.modules)
 """
 

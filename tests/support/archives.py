@@ -15,8 +15,8 @@ from tests.conftest import Database, Tracker
 from tracker.features.warranties.domain import WarrantyId, new_warranty_id
 from tracker.features.warranties.queue import JOB, archive_later
 from tracker.postgres.engine import create_engine
+from tracker.runtime.features import load_settings
 from tracker.runtime.job_runners import running_jobs
-from tracker.settings import load_settings
 
 Object = dict[str, Any]
 

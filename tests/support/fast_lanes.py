@@ -10,14 +10,15 @@ from typing import Any, Final, NamedTuple
 
 import uvicorn
 import uvloop
-from litestar import Litestar
 
 from tests.conftest import Database
 from tests.support.clock import ManualClock
+from tests.support.settings import settings_of
 from tracker.kit.clock import Clock
 from tracker.kit.worker_folders import claim_folder
 from tracker.runtime.application import create_app
-from tracker.settings import Ack, Settings
+from tracker.runtime.context import Context
+from tracker.settings import Ack
 from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
 from tracker.web.server.connection import Protocol
 
@@ -94,8 +95,8 @@ class NoLane:
         return None
 
 
-MakeLane = Callable[[Litestar], Lane]
-"""Gives the lane of an application."""
+MakeLane = Callable[[Context], Lane]
+"""Gives the lane of a process."""
 
 
 @contextlib.asynccontextmanager
@@ -109,9 +110,10 @@ async def serving(
 ) -> AsyncIterator[int]:
     """Serve with `more` settings, and yield the port."""
     with claim_folder(folder, 0) as claimed:
-        own = Settings(database_url=database.url, data_dir=folder, ack=ack, flush_interval_ms=1, **more)
-        app = create_app(own, url=database.url, folder=claimed, clock=clock or ManualClock(1_000_000))
-        protocol: Any = partial(Protocol, lane=make_lane(app))
+        own = settings_of(data_dir=folder, ack=ack, flush_interval_ms=1, **more)
+        context = Context(own, url=database.url, folder=claimed, clock=clock or ManualClock(1_000_000))
+        protocol: Any = partial(Protocol, lane=make_lane(context))
+        app = create_app(context)
         server = uvicorn.Server(uvicorn.Config(app, http=protocol, log_config=None, port=0, server_header=False))
         task = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it

@@ -9,9 +9,10 @@ from tests.support.oidc import Provider
 from tracker.features.identity.domain import Caller
 from tracker.features.identity.openid import OpenID
 from tracker.features.identity.service import Callback, Redirection
+from tracker.features.identity.settings import IdentitySettings
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.deadlines import Waits
-from tracker.settings import load_settings
+from tracker.settings import read_group
 
 SHOP: Final = "https://shop.example"
 
@@ -26,7 +27,9 @@ def with_openid(
     waits: Waits | None = None,
 ) -> T:
     async def run() -> T:
-        openid = OpenID(load_settings(provider.env()), clock or SystemClock(), waits or Waits())
+        openid = OpenID(
+            read_group(provider.env(), IdentitySettings), clock or SystemClock(), waits or Waits(), listed=None
+        )
         try:
             return await use(openid)
         finally:

@@ -9,11 +9,13 @@ from typing import Final
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tracker.features.carts.service import CartReader, CartService
+from tracker.features.carts.service import CartReader
+from tracker.features.customer_carts.service import CustomerCarts
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery
 from tracker.ingest.flusher import Flusher
+from tracker.ingest.intake import Intake
 from tracker.ingest.items import Batch
 from tracker.ingest.journal.protocol import NoJournal
 from tracker.kit.clock import Stamper, SystemClock
@@ -44,17 +46,22 @@ def new_flusher(
     )
 
 
-def new_service(aggregator: Aggregator, flusher: Flusher, engine: AsyncEngine) -> CartService:
-    """Return the carts of a process that acknowledges once an item is in memory."""
-    return CartService(
+def new_intake(aggregator: Aggregator, flusher: Flusher) -> Intake:
+    """Return an intake that acknowledges once an item is in memory."""
+    return Intake(
         stamper=Stamper(SystemClock(), 0),
         journal=NoJournal(),
         aggregator=aggregator,
         flusher=flusher,
-        reader=CartReader(RequestDatabase(engine, Waits())),
         ack=Ack.MEMORY,
         commit_timeout_s=5,
     )
+
+
+def new_customer_carts(aggregator: Aggregator, flusher: Flusher, engine: AsyncEngine) -> CustomerCarts:
+    """Return the carts of customers, without reservations."""
+    database = RequestDatabase(engine, Waits())
+    return CustomerCarts(database, new_intake(aggregator, flusher), CartReader(database, aggregator), None)
 
 
 @contextlib.contextmanager

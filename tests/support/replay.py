@@ -31,9 +31,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.support.order_lines import Line, read_lines
+from tracker.cli.database import database_of
 from tracker.errors import TrackerError
-from tracker.postgres.location import database
-from tracker.settings import Settings, load_settings
+from tracker.runtime.features import load_settings
+from tracker.settings import DatabaseSettings, FolderSettings, Settings
 
 DEFAULT_CONNECTIONS: Final = 32
 
@@ -349,7 +350,7 @@ def main(context: click.Context, file: Path, rows: int | None, url: str, connect
     try:
         settings = load_settings(os.environ)
         _require_database(settings)
-        with database(settings) as database_url:
+        with database_of(settings) as database_url:
             sent, comparison = asyncio.run(_replay(lines, url, connections, database_url))
     except TrackerError as error:
         raise ReplayError(str(error)) from None
@@ -359,8 +360,9 @@ def main(context: click.Context, file: Path, rows: int | None, url: str, connect
 
 def _require_database(settings: Settings) -> None:
     """Raise ReplayError where `database` would create an empty embedded PostgreSQL, which no service uses."""
-    if settings.database_url is None and not (settings.data_dir / "postgres").exists():
-        msg = f"DATABASE_URL is not set, and no embedded PostgreSQL is in the folder {settings.data_dir}"
+    data_dir = settings[FolderSettings].data_dir
+    if settings[DatabaseSettings].database_url is None and not (data_dir / "postgres").exists():
+        msg = f"DATABASE_URL is not set, and no embedded PostgreSQL is in the folder {data_dir}"
         raise ReplayError(f"{msg}; set DATABASE_URL or TRACKER_DATA_DIR as for the service")
 
 

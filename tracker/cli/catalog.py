@@ -11,13 +11,14 @@ from typing import BinaryIO
 
 import click
 
+from tracker.cli.database import database_of
 from tracker.errors import TrackerError
 from tracker.features.catalog.csv_file import FileError, ProductFile
 from tracker.features.catalog.service import Imported, export_products, import_products
 from tracker.postgres.engine import engine_on
-from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema, upgrade_schema
-from tracker.settings import load_settings
+from tracker.runtime.features import load_settings
+from tracker.settings import DatabaseSettings
 
 
 class BadLinesError(TrackerError):
@@ -100,8 +101,8 @@ async def _export(url: str, write: Callable[[bytes], Awaitable[None]]) -> int:
 @contextlib.contextmanager
 def _migrated_database() -> Iterator[str]:
     settings = load_settings(os.environ)
-    with database(settings) as url:
-        if settings.database_url is None:
+    with database_of(settings) as url:
+        if settings[DatabaseSettings].database_url is None:
             upgrade_schema(url)  # as `tracker serve` does: products may come before the first start
         check_schema(url)
         yield url

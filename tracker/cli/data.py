@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 
 import click
 
+from tracker.cli.database import database_of
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.features.carts.domain import parse_cart_id
 from tracker.features.data_lifecycle import service
@@ -24,9 +25,9 @@ from tracker.kit.files import SystemFiles
 from tracker.kit.last_stamp import load_stamp
 from tracker.kit.worker_folders import worker_folders
 from tracker.postgres.engine import engine_on
-from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema
-from tracker.settings import load_settings
+from tracker.runtime.features import load_settings
+from tracker.settings import FolderSettings
 
 LOCK_TIMEOUT_S: Final = 2.0
 """Seconds to wait for a lock that somebody else holds; then the transaction is tried again from its beginning."""
@@ -38,9 +39,9 @@ _PROGRESS_STEPS: Final = 0x10000
 def _database() -> Iterator[tuple[str, Path]]:
     """Yield the URL of the migrated database, and the data folder."""
     settings = load_settings(os.environ)
-    with database(settings) as url:
+    with database_of(settings) as url:
         check_schema(url)
-        yield url, settings.data_dir
+        yield url, settings[FolderSettings].data_dir
 
 
 def _age(_: click.Context, __: click.Parameter, text: str) -> timedelta:

@@ -8,14 +8,15 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from tracker.cli.database import database_of
 from tracker.errors import DatabaseUnavailableError
-from tracker.features.carts.batch_writer import BatchWriter, FollowUp
+from tracker.features.carts.wiring import writer_on
 from tracker.ingest.dead_letters import DeadLetter, DeadLetters
 from tracker.kit.worker_folders import worker_folders
 from tracker.postgres.engine import engine_on
 from tracker.postgres.error_classes import Failure, failure_of, first_line
-from tracker.postgres.location import database
-from tracker.settings import load_settings
+from tracker.runtime.features import load_settings
+from tracker.settings import FolderSettings, Settings
 
 
 @click.group("dead-letters")
@@ -27,7 +28,7 @@ def dead_letters() -> None:
 def list_() -> None:
     """Show every dead letter of this data folder, with its error."""
     count = 0
-    for folder in worker_folders(load_settings(os.environ).data_dir):
+    for folder in worker_folders(load_settings(os.environ)[FolderSettings].data_dir):
         for letter in DeadLetters(folder).all():
             click.echo(_shown(letter))
             count += 1
@@ -37,23 +38,21 @@ def list_() -> None:
 @dead_letters.command()
 def retry() -> None:
     """Send every dead letter again; what is refused once more stays one."""
-    from tracker.runtime.job_runners import follow_up_of  # noqa: PLC0415  # spares `list` the jobs: 0.2 s
-
     settings = load_settings(os.environ)
     stored = refused = 0
-    with database(settings) as url:
-        for folder in worker_folders(settings.data_dir):
-            done = asyncio.run(_retry_folder(url, folder, follow_up_of(settings)))
+    with database_of(settings) as url:
+        for folder in worker_folders(settings[FolderSettings].data_dir):
+            done = asyncio.run(_retry_folder(url, folder, settings))
             stored += done[0]
             refused += done[1]
     click.echo(f"{stored} stored, {refused} refused again")
 
 
-async def _retry_folder(url: str, folder: Path, follow_up: FollowUp | None) -> tuple[int, int]:
+async def _retry_folder(url: str, folder: Path, settings: Settings) -> tuple[int, int]:
     letters = DeadLetters(folder)
     stored = refused = 0
     async with engine_on(url) as engine:
-        writer = BatchWriter(engine, follow_up)
+        writer = writer_on(engine, settings)
         with letters.taken() as taken:
             for letter in taken:
                 error = await _refusal(writer.write({letter.key: letter.item}))

@@ -11,7 +11,8 @@ from typing import Final, NoReturn
 import click
 
 from tracker.errors import UnavailableError
-from tracker.settings import load_settings
+from tracker.runtime.features import load_settings
+from tracker.settings import WebSettings
 from tracker.web.server.listener import DEFAULT_PORT
 
 TIMEOUT_S: Final = 3.0
@@ -35,7 +36,7 @@ def health(port: int) -> None:
     """
     signal.signal(signal.SIGALRM, _give_up)
     signal.setitimer(signal.ITIMER_REAL, TIMEOUT_S)
-    if load_settings(os.environ).tls_cert is None:
+    if load_settings(os.environ)[WebSettings].tls_cert is None:
         connection = http.client.HTTPConnection("127.0.0.1", port)
     else:
         context = ssl.create_default_context()

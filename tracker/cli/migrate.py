@@ -1,13 +1,10 @@
 """`tracker migrate`."""
 
-import os
-
 import click
 
+from tracker.cli.database import database_of_environment
 from tracker.postgres.engine import display_of
-from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema, upgrade_schema
-from tracker.settings import load_settings
 
 
 @click.command()
@@ -16,7 +13,7 @@ def migrate() -> None:
 
     The same as `alembic upgrade head`.
     """
-    with database(load_settings(os.environ)) as url:
+    with database_of_environment() as url:
         upgrade_schema(url)
         check_schema(url)
         click.echo(f"The schema of {display_of(url)} is up to date.")

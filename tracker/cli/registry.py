@@ -16,7 +16,7 @@ import click
 
 from tracker.errors import TrackerError
 from tracker.kit.loading import loading
-from tracker.settings import load_settings
+from tracker.settings import LogSettings, read_group
 
 COMMANDS: Final = {
     "catalog": "tracker.cli.catalog:catalog",
@@ -72,7 +72,7 @@ def main(context: click.Context) -> None:
     """
     if context.invoked_subcommand not in SERVICES and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a command has begun is to be tidied up
-    log = load_settings({name: text for name, text in os.environ.items() if name.startswith("TRACKER_LOG_")})
+    log = read_group(os.environ, LogSettings)
     if context.invoked_subcommand != "health":  # the one that logs nothing
         with loading():
             from tracker.telemetry.logs import set_up_logging  # noqa: PLC0415  # structlog takes as long as all of `health`

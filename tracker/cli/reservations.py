@@ -1,17 +1,15 @@
 """`tracker reservations`: look at what could not be reserved, and have it asked for again."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any, Final
 
 import click
 
+from tracker.cli.database import database_of_environment
 from tracker.features.reservations import store
 from tracker.features.reservations.domain import Status
 from tracker.postgres.engine import engine_on
-from tracker.postgres.location import database
-from tracker.settings import load_settings
 
 _STORED: Final = [status.value for status in Status if status is not Status.NONE]
 
@@ -26,7 +24,7 @@ def reservations() -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
 def list_(status: str, limit: int) -> None:
     """Show reservations, those that changed last first."""
-    with database(load_settings(os.environ)) as url:
+    with database_of_environment() as url:
         rows = asyncio.run(_rows(url, Status(status), limit))
     for row in rows:
         click.echo(_shown(row))
@@ -36,7 +34,7 @@ def list_(status: str, limit: int) -> None:
 @reservations.command()
 def retry() -> None:
     """Ask for every failed reservation again."""
-    with database(load_settings(os.environ)) as url:
+    with database_of_environment() as url:
         count = asyncio.run(_retry(url))
     click.echo(f"{count} reservations are asked for again")
 

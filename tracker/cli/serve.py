@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import click
 
-from tracker.features.warranties.rates import load_rates
+from tracker.cli.database import database_of
 from tracker.kit.clock import SLOTS
 from tracker.kit.loading import loading
 from tracker.kit.worker_folders import claim_folder
 from tracker.postgres.engine import display_of
-from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema, upgrade_schema
-from tracker.settings import Settings, Switch, load_settings
+from tracker.runtime.features import check_jobs, check_serving, load_settings
+from tracker.settings import DatabaseSettings, FolderSettings, ProcessSettings, Settings, Switch, WebSettings
 from tracker.web.server.listener import DEFAULT_PORT, check_tls, listening
 
 
@@ -33,16 +33,14 @@ def serve(host: str, port: int, workers: int) -> None:
     Then what is in hand is answered and stored, and the exit code is 0.
     """
     settings = load_settings(os.environ)
-    check_tls(settings)
-    load_rates(settings.warranty_rates)
-    with claim_folder(settings.data_dir, settings.node):
+    check_tls(settings[WebSettings])
+    check_serving(settings)
+    with claim_folder(settings[FolderSettings].data_dir, settings[FolderSettings].node):
         pass  # what is wrong with it, as with the others, is said before anything is promised
-    if settings.jobs is Switch.ON:
-        from tracker.features.warranties.archive import open_archive  # noqa: PLC0415  # 5 MiB, without jobs for nothing
-
-        open_archive(settings)
-    with database(settings, join=False) as url:
-        if settings.database_url is None:
+    if settings[ProcessSettings].jobs is Switch.ON:
+        check_jobs(settings)
+    with database_of(settings, join=False) as url:
+        if settings[DatabaseSettings].database_url is None:
             upgrade_schema(url)
         check_schema(url)
         serve_on = _alone(settings, url) if workers == 1 else _supervised(workers, url)
@@ -69,10 +67,10 @@ def _supervised(workers: int, url: str) -> Callable[[socket.socket], None]:
 
 def _say_ready(settings: Settings, url: str, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    scheme = "http" if settings.tls_cert is None else "https"
+    scheme = "http" if settings[WebSettings].tls_cert is None else "https"
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    if settings.database_url is None:
-        where = f"{settings.data_dir.resolve()} (an embedded PostgreSQL; it stays between starts)"
+    if settings[DatabaseSettings].database_url is None:
+        where = f"{settings[FolderSettings].data_dir.resolve()} (an embedded PostgreSQL; it stays between starts)"
         own = (
             "\n  your own PostgreSQL  set DATABASE_URL=postgresql://user:password@host/database, then: tracker migrate"
         )

@@ -9,8 +9,9 @@ import socket
 import click
 
 from tracker.errors import ConfigurationError
+from tracker.runtime.features import load_settings
 from tracker.runtime.serving_process import run_worker
-from tracker.settings import load_settings
+from tracker.settings import DatabaseSettings
 
 
 @click.command(hidden=True)
@@ -18,7 +19,8 @@ from tracker.settings import load_settings
 def serve_worker(fd: int) -> None:
     """Serve on an inherited socket; started by the supervisor."""
     settings = load_settings(os.environ)
-    if settings.database_url is None:
+    url = settings[DatabaseSettings].database_url
+    if url is None:
         msg = "serve-worker is started by `tracker serve`"
         raise ConfigurationError(msg)
-    run_worker(settings, url=settings.database_url, listener=socket.socket(fileno=fd))
+    run_worker(settings, url=url, listener=socket.socket(fileno=fd))

@@ -5,12 +5,13 @@ import os
 
 import click
 
-from tracker.features.warranties.archive import open_archive
+from tracker.cli.database import database_of
 from tracker.features.warranties.jobs import create_all, missing
+from tracker.features.warranties.wiring import archive_of
 from tracker.postgres.engine import engine_on
-from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema
-from tracker.settings import Settings, load_settings
+from tracker.runtime.features import load_settings
+from tracker.settings import Settings
 
 
 @click.group()
@@ -26,7 +27,7 @@ def archive_(*, repair: bool) -> None:
     Those of the last moments are usually on their way. It may run at any time, and again.
     """
     settings = load_settings(os.environ)
-    with database(settings) as url:
+    with database_of(settings) as url:
         check_schema(url)
         looked_at, lacking = asyncio.run(_look(settings, url, repair=repair))
     done = "now they are" if repair else "--missing puts them there"
@@ -34,7 +35,7 @@ def archive_(*, repair: bool) -> None:
 
 
 async def _look(settings: Settings, url: str, *, repair: bool) -> tuple[int, int]:
-    archive = open_archive(settings)
+    archive = archive_of(settings)
     looked_at = lacking = 0
     async with engine_on(url) as engine:
         async for count, found in missing(engine, archive):

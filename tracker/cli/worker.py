@@ -3,18 +3,16 @@
 import asyncio
 import contextlib
 import os
-from functools import partial
 
 import click
 import uvloop
 
-from tracker.features.warranties.archive import open_archive
+from tracker.cli.database import database_of
 from tracker.metrics.scrape_port import metrics_on
-from tracker.postgres.location import database
 from tracker.postgres.schema import check_schema
+from tracker.runtime.features import check_jobs, load_settings
 from tracker.runtime.job_runners import Jobs, run_jobs_until_told
-from tracker.runtime.metric_sources import FAMILIES, database_sources, job_samples
-from tracker.settings import load_settings
+from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.telemetry import tracing
 
 
@@ -29,17 +27,17 @@ def worker(metrics_port: int | None, metrics_host: str) -> None:
     For who wants to scale them apart from `tracker serve`, which then has TRACKER_JOBS=off.
     """
     settings = load_settings(os.environ)
-    open_archive(settings)  # what is wrong with it is said before anything is promised
-    with database(settings) as url:
+    check_jobs(settings)  # what is wrong with it is said before anything is promised
+    with database_of(settings) as url:
         check_schema(url)
 
         def beside(jobs: Jobs) -> contextlib.AbstractAsyncContextManager[None]:
             if metrics_port is None:
                 return contextlib.nullcontext()
             return metrics_on(
-                partial(job_samples, jobs),
+                jobs.samples,
                 database_sources(),
-                families=FAMILIES,
+                families=families_by_name(),
                 url=url,
                 host=metrics_host,
                 port=metrics_port,

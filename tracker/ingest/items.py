@@ -21,6 +21,18 @@ CartId = NewType("CartId", str)
 ItemKey = tuple[CartId, str]
 """The pair (cart_id, external_id), which identifies an item in the whole system."""
 
+
+class ItemWrite(Struct, frozen=True, gc=False):
+    """A write of one item, as a request brings it; None fields say nothing."""
+
+    cart_id: CartId
+    external_id: str
+    name: str | None = None
+    value: int | None = None
+    """Value in cents."""
+    quantity: int | None = None
+
+
 DEFAULT_QUANTITY: Final = 1
 """Quantity of an item when no write has given a quantity."""
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from tracker.ingest.flusher import FLUSH_BOUNDS_S, FLUSH_ITEMS_BOUNDS
 from tracker.ingest.pipeline import Pipeline
-from tracker.kit.clock import WORKER_BITS, Clock
+from tracker.kit.clock import WORKER_BITS
 from tracker.postgres.error_classes import Failure
 from tracker.telemetry.families import Family, Kind, Sample
 
@@ -80,21 +80,18 @@ FAMILIES: Final = (
 _REASONS: Final = {Failure.TRANSIENT: "transient", Failure.BROKEN: "broken", Failure.BAD_DATA: "bad_data"}
 
 
-def pipeline_samples(pipeline: Pipeline, clock: Clock, *, accepted: int, lost: int) -> Iterator[Sample]:
-    """Return an iterator over what the path of an item counts, and how full it is.
-
-    `accepted` and `lost` are numbers of items.
-    """
-    yield from _item_samples(pipeline, clock)
-    yield Sample(ACCEPTED, accepted)
-    yield Sample(LOST, lost)
+def pipeline_samples(pipeline: Pipeline) -> Iterator[Sample]:
+    """Return an iterator over what the path of an item counts, and how full it is."""
+    yield from _item_samples(pipeline)
+    yield Sample(ACCEPTED, pipeline.intake.accepted)
+    yield Sample(LOST, pipeline.lost_items)
     yield from _buffer_samples(pipeline)
     yield from _flush_samples(pipeline)
 
 
-def _item_samples(pipeline: Pipeline, clock: Clock) -> Iterator[Sample]:
+def _item_samples(pipeline: Pipeline) -> Iterator[Sample]:
     oldest = pipeline.aggregator.oldest_stamp()
-    age_s = 0.0 if oldest is None else (clock.now_us() - (oldest >> WORKER_BITS)) / 1e6
+    age_s = 0.0 if oldest is None else (pipeline.clock.now_us() - (oldest >> WORKER_BITS)) / 1e6
     yield Sample(OLDEST, max(0.0, age_s))
     yield Sample(COALESCED, pipeline.aggregator.coalesced)
     yield Sample(STORED, pipeline.delivery.stored)

@@ -8,20 +8,15 @@ from functools import partial
 from typing import Final
 
 import uvicorn
-from litestar import Litestar
 
 from tracker.errors import LostItemsError
-from tracker.features.carts.fast_lane import FastLane
-from tracker.features.carts.fast_lane_traced import TracedCarts, TracedLane
-from tracker.features.warranties.fast_lane import WarrantyLane
 from tracker.kit.loading import loading
 from tracker.kit.worker_folders import claim_folder
 from tracker.runtime.application import create_app
 from tracker.runtime.context import Context
-from tracker.settings import Settings, Switch
+from tracker.settings import FolderSettings, ProcessSettings, Settings, Switch, WebSettings
 from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import Counted, Traffic
-from tracker.web.fast_lane.interface import Lane
 from tracker.web.server.connection import MAX_CONNECTIONS, Protocol
 from tracker.web.server.listener import BACKLOG
 from tracker.web.server.server import Server
@@ -44,19 +39,16 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
     _raise_file_limit()
     # What clients do wrong is answered, and no news for the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    with tracing.tracing(os.environ), claim_folder(settings.data_dir, settings.node) as folder:
-        traffic = Traffic() if settings.metrics is Switch.ON else None
+    folders, web = settings[FolderSettings], settings[WebSettings]
+    with tracing.tracing(os.environ), claim_folder(folders.data_dir, folders.node) as folder:
+        traffic = Traffic() if settings[ProcessSettings].metrics is Switch.ON else None
         with loading():
-            app = create_app(settings, url=url, folder=folder, traffic=traffic)
-        guard, limits = app.state.guard, app.state.limits
-        warranties = WarrantyLane(lambda: _context_of(app).warranties, guard)
-        lane: Lane = FastLane(lambda: _context_of(app).carts, guard, limits, warranties)
-        if tracing.is_on():
-            lane = TracedLane(lane, FastLane(lambda: TracedCarts(_context_of(app).carts), guard, limits, warranties))
+            context = Context(settings, url=url, folder=folder)
+            app = create_app(context, traffic)
         config = uvicorn.Config(
             app if traffic is None else Counted(app, traffic),
             loop="tracker.web.server.server:Loop",
-            http=partial(Protocol, lane=lane, traffic=traffic),  # type: ignore[arg-type]  # called, no more
+            http=partial(Protocol, lane=context.lane, traffic=traffic),  # type: ignore[arg-type]  # called, no more
             ws="none",
             lifespan="on",
             access_log=False,
@@ -65,15 +57,14 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
             server_header=False,
             backlog=BACKLOG,
             proxy_headers=True,
-            forwarded_allow_ips=settings.trusted_proxies,
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
+            forwarded_allow_ips=web.trusted_proxies,
+            ssl_certfile=web.tls_cert,
+            ssl_keyfile=web.tls_key,
             timeout_graceful_shutdown=REQUESTS_IN_HAND_TIMEOUT_S,
         )
-        Server(config, stop_waiting=lambda: _context_of(app).stop_waiting()).run(sockets=[listener])
-        context = app.state.get("context")
-        if context is not None and context.lost_items:
-            msg = f"stopped with {context.lost_items} items that PostgreSQL did not take in time; they are lost"
+        Server(config, stop_waiting=context.stop_waiting).run(sockets=[listener])
+        if lost := context.pipeline.lost_items:
+            msg = f"stopped with {lost} items that PostgreSQL did not take in time; they are lost"
             raise LostItemsError(msg)
 
 
@@ -85,9 +76,3 @@ def _raise_file_limit() -> None:
         wanted = min(wanted, hard)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _context_of(app: Litestar) -> Context:
-    """Return the context of an application that has started."""
-    context: Context = app.state.context
-    return context

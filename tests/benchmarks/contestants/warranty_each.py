@@ -26,8 +26,11 @@ from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
+from tracker.runtime.features import load_settings
 from tracker.runtime.job_runners import running_jobs
-from tracker.settings import Switch, load_settings
+from tracker.settings import DatabaseSettings, ProcessSettings, Switch
+from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Peer
+from tracker.web.fast_lane.lanes import Lanes
 from tracker.web.middleware.browser_policy import Guard
 from tracker.web.problems import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from tracker.web.server.connection import Protocol
@@ -53,7 +56,7 @@ class EachByItself(Warranties):
 async def lifespan(application: Litestar) -> AsyncIterator[None]:
     """Connect, and run the jobs if the settings say so."""
     settings = load_settings(os.environ)
-    url = str(settings.database_url)
+    url = str(settings[DatabaseSettings].database_url)
     engine = create_engine(url, pool_size=int(os.environ["BENCH_POOL"]))
     waits = Waits()
     database = RequestDatabase(engine, waits)
@@ -65,7 +68,10 @@ async def lifespan(application: Litestar) -> AsyncIterator[None]:
         keep_stamp=lambda: None,
         rates=load_rates(None),
     )
-    async with running_jobs(settings, url=url) if settings.jobs is Switch.ON else contextlib.nullcontext():
+    application.state.lane = Lanes(WarrantyLane(application.state.warranties, Guard(None, None)).by_path)
+    async with (
+        running_jobs(settings, url=url) if settings[ProcessSettings].jobs is Switch.ON else contextlib.nullcontext()
+    ):
         yield
     await dispose(engine)
 
@@ -87,10 +93,18 @@ app = Litestar(
 )
 
 
+class _Lane:
+    """The lane of the warranties, once these have been connected."""
+
+    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
+        """Do what `tracker.web.fast_lane.interface.Lane` says."""
+        lane: Lane = app.state.lane
+        return lane.begin(url, headers, peer)
+
+
 def main() -> None:
     """Serve on the port that the command line names, with the connection and the lane that Tracker has."""
-    lane = WarrantyLane(lambda: warranties_of(app.state), Guard(None, None))
-    protocol: Any = partial(Protocol, lane=lane)
+    protocol: Any = partial(Protocol, lane=_Lane())
     uvicorn.run(
         app, port=int(sys.argv[1]), http=protocol, loop="uvloop", ws="none", access_log=False, log_level="warning",
         server_header=False,

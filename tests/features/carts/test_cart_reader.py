@@ -8,17 +8,19 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.conftest import Database
-from tests.support.parts import new_flusher, new_service, transaction
+from tests.support.parts import transaction
 from tracker.errors import DatabaseUnavailableError
 from tracker.features.carts import store
 from tracker.features.carts.batch_writer import BatchWriter
-from tracker.features.carts.service import CartService
+from tracker.features.carts.service import CartReader
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, Item
+from tracker.kit.deadlines import Waits
 from tracker.postgres import request_database
 from tracker.postgres.engine import create_engine
+from tracker.postgres.request_database import RequestDatabase
 
-Scenario = Callable[[Aggregator, CartService, AsyncEngine], Awaitable[None]]
+Scenario = Callable[[Aggregator, CartReader, AsyncEngine], Awaitable[None]]
 
 
 def new_cart() -> CartId:
@@ -26,13 +28,13 @@ def new_cart() -> CartId:
 
 
 def run(database: Database, scenario: Scenario) -> None:
-    """Run `scenario` with a service whose flusher does nothing by itself."""
+    """Run `scenario` with carts beside which nothing is flushed."""
 
     async def main() -> None:
         aggregator = Aggregator(max_bytes=10**9)
         engine = create_engine(database.url, pool_size=2)
         try:
-            await scenario(aggregator, new_service(aggregator, new_flusher(aggregator), engine), engine)
+            await scenario(aggregator, CartReader(RequestDatabase(engine, Waits()), aggregator), engine)
         finally:
             await engine.dispose()
 
@@ -42,7 +44,7 @@ def run(database: Database, scenario: Scenario) -> None:
 def test_an_item_that_waits_stands_before_those_added_later_and_already_stored(database: Database) -> None:
     cart_id = new_cart()
 
-    async def scenario(aggregator: Aggregator, carts: CartService, engine: AsyncEngine) -> None:
+    async def scenario(aggregator: Aggregator, carts: CartReader, engine: AsyncEngine) -> None:
         later = {"a": 20, "b": 40}
         await BatchWriter(engine).write(
             {(cart_id, sku): Item.written(stamp, None, None, 1) for sku, stamp in later.items()}
@@ -59,7 +61,7 @@ def test_an_item_that_is_stored_while_its_cart_is_read_is_shown(
 ) -> None:
     cart_id = new_cart()
 
-    async def scenario(aggregator: Aggregator, carts: CartService, engine: AsyncEngine) -> None:
+    async def scenario(aggregator: Aggregator, carts: CartReader, engine: AsyncEngine) -> None:
         async def read_then_let_the_flusher_store(connection: AsyncConnection, of: CartId) -> dict[str, Item]:
             found = await read_items(connection, of)
             await BatchWriter(engine).write(aggregator.drain(10))
@@ -80,7 +82,7 @@ def test_a_cart_that_postgresql_does_not_show_in_time_is_unavailable(
 ) -> None:
     monkeypatch.setattr(request_database, "REQUEST_TIMEOUT_S", 0.3)
 
-    async def scenario(_: Aggregator, carts: CartService, __: AsyncEngine) -> None:
+    async def scenario(_: Aggregator, carts: CartReader, __: AsyncEngine) -> None:
         async with asyncio.timeout(15):
             with pytest.raises(DatabaseUnavailableError):
                 await carts.items_of(new_cart())
@@ -90,7 +92,7 @@ def test_a_cart_that_postgresql_does_not_show_in_time_is_unavailable(
 
 
 def test_no_statement_may_take_longer_than_30_seconds(database: Database) -> None:
-    async def scenario(_: Aggregator, __: CartService, engine: AsyncEngine) -> None:
+    async def scenario(_: Aggregator, __: CartReader, engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
             assert (await connection.exec_driver_sql("SHOW statement_timeout")).scalar_one() == "30s"
 

@@ -8,23 +8,20 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
-from tests.support.parts import WAITS_FOR_LOCK, new_flusher, new_service
+from tests.support.parts import WAITS_FOR_LOCK, new_customer_carts, new_flusher, new_intake
+from tests.support.settings import settings_of
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
+from tracker.features.carts.wiring import follow_up_of
 from tracker.features.customer_carts import service as customer_service
 from tracker.features.customer_carts import store as customer_store
-from tracker.features.customer_carts.service import CustomerCarts
 from tracker.ingest.aggregator import Aggregator
-from tracker.ingest.items import Batch, Item
-from tracker.kit.deadlines import Waits
+from tracker.ingest.items import Batch, Item, ItemWrite
 from tracker.postgres.engine import create_engine
-from tracker.postgres.request_database import RequestDatabase
-from tracker.runtime.job_runners import follow_up_of
-from tracker.settings import Settings
 
 WRITERS = {
     "alone": None,
-    "with-reservations": follow_up_of(Settings(reservation_url="http://127.0.0.1:9/reserve")),
+    "with-reservations": follow_up_of(settings_of(reservation_url="http://127.0.0.1:9/reserve")),
 }
 
 
@@ -235,9 +232,8 @@ def test_claims_of_carts_that_are_just_being_stored_do_not_deadlock(database: Da
         await asyncio.to_thread(
             database.fetch, "INSERT INTO carts (id, customer, owned_at) VALUES ($1, 'anna', now())", outstanding
         )
-        requests = RequestDatabase(engine, Waits())
         aggregator = Aggregator(1_000_000)
-        customers = CustomerCarts(requests, new_service(aggregator, new_flusher(aggregator), engine), None)
+        customers = new_customer_carts(aggregator, new_flusher(aggregator), engine)
         for number in range(100):
             guest = new_cart_id()
             batch: Batch = {(outstanding, "a"): written(2 * number + 1, 1), (guest, f"of {number}"): written(2, 1)}
@@ -313,9 +309,9 @@ def test_a_bought_cart_shows_nothing_that_still_waits(database: Database) -> Non
         async with engine.begin() as connection:
             await customer_service.purchase(connection, bought, "anna", 2)
         aggregator = Aggregator(1_000_000)
-        carts = new_service(aggregator, new_flusher(aggregator), engine)
-        await carts.accept(bought, "late", None, None, 1)
-        _, shown = await CustomerCarts(RequestDatabase(engine, Waits()), carts, None).find("anna", bought)
+        flusher = new_flusher(aggregator)
+        await new_intake(aggregator, flusher).accept(ItemWrite(bought, "late", quantity=1))
+        _, shown = await new_customer_carts(aggregator, flusher, engine).find("anna", bought)
         assert shown.keys() == {"a"}
 
     run(database, scenario)

@@ -11,18 +11,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from litestar import Litestar
 
 from tests.conftest import Database
 from tests.support.clock import ManualClock
 from tests.support.fast_lanes import CountingLane, Sent, serving, two_ways
+from tests.support.parts import new_flusher, new_intake
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
-from tracker.features.carts.fast_lane import FastLane
-from tracker.features.carts.service import CartService
+from tracker.features.carts.fast_lane import CartLanes
+from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.intake import Intake
 from tracker.kit.confirmation import Confirmation
 from tracker.kit.origins import Hosts, Origins
+from tracker.runtime.context import Context
 from tracker.settings import Ack
-from tracker.web.fast_lane.interface import Peer
+from tracker.web.fast_lane.interface import Lane, Peer
 from tracker.web.middleware.browser_policy import Guard
 from tracker.web.rate_limit import RateLimits
 
@@ -145,12 +147,12 @@ def without_new_ids(answer: bytes) -> bytes:
     return re.sub(rb"[0-9a-f-]{36}", lambda match: match[0] if match[0] in known else b"NEW", answer)
 
 
-def carts_lane(app: Litestar) -> FastLane:
-    return FastLane(lambda: app.state.context.carts, app.state.guard, app.state.limits)
+def own_lane(context: Context) -> Lane:
+    return context.lane
 
 
-def counting_lane(app: Litestar) -> CountingLane:
-    return CountingLane(carts_lane(app))
+def counting_lane(context: Context) -> CountingLane:
+    return CountingLane(context.lane)
 
 
 @pytest.fixture
@@ -237,9 +239,9 @@ def test_both_ways_say_in_the_same_words_that_nothing_can_be_taken(
         confirmation.settle("not in time")
         return confirmation
 
-    monkeypatch.setattr(CartService, "take", take)
+    monkeypatch.setattr(Intake, "take", take)
     cookie = (b"cookie", b"cart_id=" + CARTS[0].encode())
-    with two_ways(databases, tmp_path, Ack.JOURNAL, carts_lane) as ways:
+    with two_ways(databases, tmp_path, Ack.JOURNAL, own_lane) as ways:
         for path, body in [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')]:
             by_routes, by_lane = ways.both(Sent("POST", path, [(b"host", b"x"), cookie], [body], chunked=False))
             assert by_routes.startswith(b"HTTP/1.1 503")
@@ -248,16 +250,13 @@ def test_both_ways_say_in_the_same_words_that_nothing_can_be_taken(
 
 @pytest.mark.parametrize(("path", "body"), [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')])
 def test_the_lane_answers_a_plain_request(path: str, body: bytes) -> None:
-    class Carts:
-        def take(self, *_: object) -> None:
-            return None
-
     limits = RateLimits(ManualClock(), per_address=1, per_cart=1)
     guard = Guard(Origins("https://shop.example"), Hosts("tracker.example"))
-    lane = FastLane(Carts, guard, limits)
+    aggregator = Aggregator(1_000_000)
+    lanes = CartLanes(new_intake(aggregator, new_flusher(aggregator)), guard, limits)
     headers = [(b"content-type", b"application/json"), (b"cookie", b"cart_id=" + CARTS[0].encode())]
     headers += [(b"host", b"tracker.example"), (b"origin", b"https://shop.example")]
-    answerer = lane.begin(path.encode(), headers, Peer("203.0.113.7", secure=False))
+    answerer = lanes.by_path[path.encode()](headers, Peer("203.0.113.7", secure=False))
     assert answerer is not None
     reply = answerer(body)
     assert reply is not None
@@ -294,7 +293,7 @@ def test_requests_sent_at_once_are_answered_in_their_order_by_whichever_way(
         return found
 
     async def main() -> list[bytes]:
-        async with serving(databases[0], tmp_path, ack, carts_lane) as port:
+        async with serving(databases[0], tmp_path, ack, own_lane) as port:
             return await statuses(port)
 
     assert asyncio.run(main()) == [kinds[kind][1] for kind in order]

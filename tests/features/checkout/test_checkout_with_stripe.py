@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import Database, Tracker, copied, starter
 from tests.support.oidc import Provider
-from tests.support.parts import new_flusher, new_service
+from tests.support.parts import new_flusher, new_intake
 from tests.support.reservations import wait_until
 from tests.support.shopper import Shopper, new_shopper, sell, settle_now
 from tests.support.stripe_api import ACCEPTED, CONFIRM, CREATE, DECLINED, WEBHOOK_SECRET, StripeAPI, stripe_api
@@ -24,12 +24,14 @@ from tracker.features.checkout.domain import Order, Status
 from tracker.features.checkout.jobs import settle_later
 from tracker.features.checkout.payments import processor_of
 from tracker.features.checkout.service import Checkout, SettleLater
+from tracker.features.checkout.settings import CheckoutSettings
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId
+from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
-from tracker.settings import Settings, load_settings
+from tracker.settings import read_group
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +148,16 @@ def test_a_webhook_about_another_payment_settles_nothing(
         assert answer.result(60).status_code == 200
 
 
-async def checked_out(store: Database, settings: Settings, customer: str, cart_id: str, later: SettleLater) -> Order:
+async def checked_out(
+    store: Database, settings: CheckoutSettings, customer: str, cart_id: str, later: SettleLater
+) -> Order:
     """Check out in this process."""
     engine, waits, aggregator = create_engine(store.url, pool_size=2), Waits(), Aggregator(1_000_000)
     processor = processor_of(settings)
     assert processor is not None
-    carts = new_service(aggregator, new_flusher(aggregator), engine)
+    intake, stamper = new_intake(aggregator, new_flusher(aggregator)), Stamper(SystemClock(), 0)
     database = RequestDatabase(engine, waits)
-    checkout = Checkout(database, waits, carts, processor, settle_later=later, follow_up=None)
+    checkout = Checkout(database, waits, intake, stamper, processor, settle_later=later, follow_up=None)
     try:
         found = await checkout.check_out(customer, CartId(cart_id), ACCEPTED, "k")
     finally:
@@ -168,7 +172,9 @@ def test_a_payment_that_takes_too_long_leaves_the_order_paying(
     monkeypatch.setattr(service, "PAYMENT_TIMEOUT_S", 0.5)
     cart_id = cart_with_a_mug(anna)
     stripe.obey(Rule(CONFIRM, "hold", "before"))
-    order = asyncio.run(checked_out(store, load_settings(stripe.env), anna.subject, cart_id, settle_later))
+    order = asyncio.run(
+        checked_out(store, read_group(stripe.env, CheckoutSettings), anna.subject, cart_id, settle_later)
+    )
     assert order.status is Status.PAYING
     assert anna.carts("?purchased=true") == [cart_id]
 
@@ -180,7 +186,7 @@ def test_an_order_without_its_job_is_no_order(anna: Shopper, stripe: StripeAPI, 
 
     cart_id = cart_with_a_mug(anna)
     with pytest.raises(DatabaseUnavailableError):
-        asyncio.run(checked_out(store, load_settings(stripe.env), anna.subject, cart_id, fails))
+        asyncio.run(checked_out(store, read_group(stripe.env, CheckoutSettings), anna.subject, cart_id, fails))
     assert store.fetch("SELECT 1 FROM orders WHERE cart_id = $1", cart_id) == []
     assert anna.carts() == anna.carts("?purchased=false") == [cart_id]
 

@@ -12,7 +12,7 @@ from tracker.errors import ConfigurationError, NotConfiguredError
 from tracker.features.checkout.payments import processor_of
 from tracker.features.checkout.payments.protocol import Charge, Outcome, Paid, Pending, Refused
 from tracker.features.checkout.payments.sandbox import METHODS, SandboxProcessor
-from tracker.settings import Payment, Settings
+from tracker.features.checkout.settings import CheckoutSettings, Payment
 
 
 def charge(method: str) -> Charge:
@@ -58,29 +58,31 @@ def test_it_sends_no_webhooks() -> None:
 
 
 def test_the_settings_choose_the_processor() -> None:
-    assert processor_of(Settings()) is None
+    assert processor_of(CheckoutSettings()) is None
     for payment in Payment:
         key = "sk_test_x" if payment is Payment.STRIPE else None
-        processor = processor_of(Settings(payment=payment, stripe_secret_key=key))
+        processor = processor_of(CheckoutSettings(payment=payment, stripe_secret_key=key))
         assert processor is not None
         assert processor.name == payment.value
 
 
 def test_stripe_without_its_key_is_not_quietly_the_sandbox() -> None:
     with pytest.raises(ConfigurationError, match="TRACKER_STRIPE_SECRET_KEY"):
-        processor_of(Settings(payment=Payment.STRIPE))
+        processor_of(CheckoutSettings(payment=Payment.STRIPE))
 
 
 @pytest.mark.parametrize("key", ["sk_test_é", "sk_test\nHost: a"])
 def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(ConfigurationError, match="TRACKER_STRIPE_SECRET_KEY") as caught:
-        processor_of(Settings(payment=Payment.STRIPE, stripe_secret_key=key))
+        processor_of(CheckoutSettings(payment=Payment.STRIPE, stripe_secret_key=key))
     assert key not in str(caught.value)
 
 
 def test_the_sandbox_loads_nothing_of_stripe() -> None:
     code = (
-        "import sys; from tracker.features.checkout.payments import processor_of; from tracker.settings import *;"
-        "processor_of(Settings(payment=Payment.SANDBOX)); sys.exit('stripe' in sys.modules or 'httpx' in sys.modules)"
+        "import sys; from tracker.features.checkout.payments import processor_of;"
+        "from tracker.features.checkout.settings import *;"
+        "processor_of(CheckoutSettings(payment=Payment.SANDBOX));"
+        "sys.exit('stripe' in sys.modules or 'httpx' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], env=clean_environ(), cwd=REPO, check=False).returncode == 0

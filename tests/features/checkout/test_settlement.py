@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.conftest import Database, Tracker, cart_of
 from tests.support.data_lifecycle import owned, stored_cart, stored_order
 from tests.support.oidc import Provider
-from tests.support.parts import WAITS_FOR_LOCK, new_flusher, new_service
+from tests.support.parts import WAITS_FOR_LOCK, new_flusher, new_intake
 from tests.support.reservations import wait_until
 from tests.support.shopper import Shopper, new_shopper, sell, settle_now
 from tracker.features.carts.batch_writer import BatchWriter, FollowUp
@@ -27,6 +27,7 @@ from tracker.features.data_lifecycle import store as datalife_store
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, Item
 from tracker.jobs.handler import TryAgainError
+from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
@@ -280,11 +281,11 @@ def test_who_hears_of_a_refusal_brings_the_reservations_back_too(database: Datab
                 await customer_store.create(connection, cart_id, "anna")
             await BatchWriter(engine).write({(cart_id, "pen"): Item.written(1, None, None, 1)})
             aggregator, waits = Aggregator(1_000_000), Waits()
-            carts = new_service(aggregator, new_flusher(aggregator), engine)
+            intake, stamper = new_intake(aggregator, new_flusher(aggregator)), Stamper(SystemClock(), 0)
             follow_up = FollowUp(note_written, note_moved)
             database_of_requests = RequestDatabase(engine, waits)
             checkout = Checkout(
-                database_of_requests, waits, carts, Late(), settle_later=settle_later, follow_up=follow_up
+                database_of_requests, waits, intake, stamper, Late(), settle_later=settle_later, follow_up=follow_up
             )
             found = await checkout.check_out("anna", cart_id, "accepted", "k")
             if by == "webhook":

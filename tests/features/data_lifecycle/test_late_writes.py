@@ -9,17 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
 from tests.support.parts import WAITS_FOR_LOCK
+from tests.support.settings import settings_of
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
+from tracker.features.carts.wiring import follow_up_of
 from tracker.features.customer_carts import service as customer_service
 from tracker.ingest.items import Batch, Item
 from tracker.postgres.engine import create_engine
-from tracker.runtime.job_runners import follow_up_of
-from tracker.settings import Settings
 
 WRITERS = {
     "alone": None,
-    "with-reservations": follow_up_of(Settings(reservation_url="http://127.0.0.1:9/reserve")),
+    "with-reservations": follow_up_of(settings_of(reservation_url="http://127.0.0.1:9/reserve")),
 }
 
 ERASED = 100

@@ -23,22 +23,19 @@ from tests.support.data_lifecycle import (
     stored_cart,
     stored_order,
 )
-from tests.support.parts import WAITS_FOR_LOCK, new_flusher, new_service, transaction
+from tests.support.parts import WAITS_FOR_LOCK, new_customer_carts, new_flusher, transaction
 from tests.support.reservations import wait_until
 from tests.support.terminal import shown_on_terminal
 from tracker.errors import DatabaseUnavailableError
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
-from tracker.features.customer_carts.service import CustomerCarts
 from tracker.features.data_lifecycle import service, store
 from tracker.features.data_lifecycle.domain import Amount
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, Item
 from tracker.kit.clock import Stamper, SystemClock
-from tracker.kit.deadlines import Waits
 from tracker.postgres import retries
 from tracker.postgres.engine import create_engine
-from tracker.postgres.request_database import RequestDatabase
 
 
 @pytest.fixture
@@ -240,8 +237,7 @@ def test_a_cart_that_is_removed_while_it_is_claimed_is_claimed_all_the_same(data
 
     async def scenario(engine: AsyncEngine) -> None:
         aggregator = Aggregator(1_000_000)
-        carts = new_service(aggregator, new_flusher(aggregator), engine)
-        customers = CustomerCarts(RequestDatabase(engine, Waits()), carts, None)
+        customers = new_customer_carts(aggregator, new_flusher(aggregator), engine)
         async with engine.begin() as connection:
             old = await store.lock_old_among(connection, days_ago(90), [guest, outstanding])
             claim = asyncio.create_task(customers.claim("anna", guest))

@@ -15,9 +15,10 @@ from tracker.errors import NotConfiguredError, UnauthenticatedError, Unavailable
 from tracker.features.identity.domain import Caller
 from tracker.features.identity.openid import OpenID
 from tracker.features.identity.service import Callback, NoIdentity
+from tracker.features.identity.settings import IdentitySettings
 from tracker.kit.clock import SystemClock
 from tracker.kit.deadlines import Waits
-from tracker.settings import load_settings
+from tracker.settings import read_group
 
 DISCOVERY = "/.well-known/openid-configuration"
 
@@ -43,7 +44,7 @@ def test_without_a_client_only_bearer_tokens_are_taken(provider: Provider) -> No
     env = {name: value for name, value in provider.env().items() if "CLIENT" not in name}
 
     async def run() -> None:
-        openid = OpenID(load_settings(env), SystemClock(), Waits())
+        openid = OpenID(read_group(env, IdentitySettings), SystemClock(), Waits(), listed=None)
         caller = with_cookie("session", "x")
         assert (await openid.customer_of(bearer(provider.token()))).subject == "anna"
         with pytest.raises(UnauthenticatedError):

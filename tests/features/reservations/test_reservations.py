@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import Database, StartTracker, Tracker, cart_of, copied, run_tracker, starter
 from tests.support.reservations import Service, jobs, reservation_service, statuses, wait_until, worker
+from tests.support.settings import settings_of
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import Written
+from tracker.features.carts.wiring import follow_up_of
 from tracker.ingest.items import Item
 from tracker.postgres.engine import create_engine
-from tracker.runtime.job_runners import follow_up_of
-from tracker.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_too_many_requests_is_asked_again_not_before_it_is_time(
 
 
 def test_a_rollback_leaves_neither_reservation_nor_job(database: Database) -> None:
-    follow_up = follow_up_of(Settings(reservation_url="http://127.0.0.1:9/reserve"))
+    follow_up = follow_up_of(settings_of(reservation_url="http://127.0.0.1:9/reserve"))
     assert follow_up is not None
 
     async def fail_afterwards(connection: AsyncConnection, written: Sequence[Written]) -> None:

@@ -29,7 +29,8 @@ from tests.support.reservations import wait_until, worker
 from tests.support.s3 import S3, Bucket, s3_server
 from tracker.errors import ConfigurationError
 from tracker.features.warranties.archive import open_archive
-from tracker.settings import Settings, load_settings
+from tracker.features.warranties.settings import WarrantySettings
+from tracker.settings import read_group
 
 Archived = Callable[[], dict[str, Object]]
 
@@ -200,7 +201,7 @@ def test_what_fails_among_others_gets_a_job_of_its_own(database: Database, tmp_p
 )
 def test_what_is_no_archive_is_refused_by_name_and_not_shown(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^TRACKER_ARCHIVE_URL is not valid: expected file:///") as raised:
-        load_settings({"TRACKER_ARCHIVE_URL": url})
+        read_group({"TRACKER_ARCHIVE_URL": url}, WarrantySettings)
     assert "secret" not in str(raised.value)
 
 
@@ -210,13 +211,13 @@ def test_an_archive_that_cannot_be_opened_is_told_by_name(url: str, monkeypatch:
         if name.startswith("AZURE_"):
             monkeypatch.delenv(name)
     with pytest.raises(ConfigurationError, match=r"^TRACKER_ARCHIVE_URL: the warranties cannot be archived there: "):
-        open_archive(load_settings({"TRACKER_ARCHIVE_URL": url}))
+        open_archive(read_group({"TRACKER_ARCHIVE_URL": url}, WarrantySettings).archive_url, Path("data"))
 
 
 def test_a_data_folder_that_cannot_hold_the_archive_is_told_by_name(tmp_path: Path) -> None:
     (tmp_path / "archive").write_text("in the way")
     with pytest.raises(ConfigurationError, match=r"^TRACKER_DATA_DIR: the warranties cannot be archived there: "):
-        open_archive(Settings(data_dir=tmp_path))
+        open_archive(None, tmp_path)
 
 
 @pytest.mark.parametrize(("command", "url"), [("serve", "file:///dev/null/x"), ("worker", "s3:bucket")])

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from litestar import Litestar
 
 from tests.conftest import Database, StartTracker
 from tests.support.clock import ManualClock
@@ -19,9 +18,9 @@ from tests.support.parts import WAITS_FOR_LOCK, transaction
 from tests.support.reservations import wait_until
 from tracker.errors import DatabaseUnavailableError, InvalidInputError, UnavailableError
 from tracker.features.warranties import service
-from tracker.features.warranties.fast_lane import WarrantyLane
 from tracker.features.warranties.service import Warranties
 from tracker.kit.origins import Hosts, Origins
+from tracker.runtime.context import Context
 from tracker.settings import Ack
 
 SALE: Final = {
@@ -86,8 +85,8 @@ GUARDED: Final[dict[str, Any]] = {
 }
 
 
-def lane_of(app: Litestar) -> CountingLane:
-    return CountingLane(WarrantyLane(lambda: app.state.context.warranties, app.state.guard))
+def lane_of(context: Context) -> CountingLane:
+    return CountingLane(context.lane)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.support.archives import store_some
 from tests.support.clock import ManualClock
 from tests.support.parts import WAITS_FOR_LOCK, transaction
 from tests.support.reservations import wait_until
+from tests.support.settings import settings_of
 from tracker.errors import DatabaseUnavailableError, KeyReusedError
 from tracker.features.warranties import store
 from tracker.features.warranties.domain import Sale, Warranty, WarrantyId
@@ -24,12 +25,11 @@ from tracker.features.warranties.rates import load_rates
 from tracker.features.warranties.service import Warranties
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.deadlines import Waits
-from tracker.kit.files import SystemFiles
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
-from tracker.runtime.context import open_context
-from tracker.settings import Settings
+from tracker.runtime.context import Context
+from tracker.settings import DatabaseSettings
 
 LONG_AGO = datetime(2024, 2, 29, tzinfo=UTC)
 WAIT_S = 30
@@ -188,24 +188,24 @@ def test_readers_that_wait_do_not_keep_others_from_creating(start_tracker: Start
     tracker = start_tracker(env={"DATABASE_URL": database.url})
     body = {"store_uuid": "s", "item_type": "t", "item_sku": "i", "item_title": "n", "item_cost": 1}
     # The catalog is read by the same connections; each waits 1 s for the lock, and these are many times as many.
-    readers = Settings().request_connections * 12
+    readers = DatabaseSettings().request_connections * 12
     with ThreadPoolExecutor(readers) as pool, transaction(database.url, "LOCK products IN ACCESS EXCLUSIVE MODE"):
         for _ in range(readers):
             pool.submit(tracker.client.get, "/catalog")
-        wait_until(lambda: len(database.fetch(WAITS_FOR_LOCK)) == Settings().request_connections)
+        wait_until(lambda: len(database.fetch(WAITS_FOR_LOCK)) == DatabaseSettings().request_connections)
         assert tracker.client.post("/warranties", json=body).status_code == 201
 
 
 def test_ids_grow_also_when_the_clock_was_turned_back_after_a_kill(database: Database, tmp_path: Path) -> None:
     async def life(folder: Path, now: datetime) -> Warranty:
-        async with open_context(
-            Settings(data_dir=tmp_path),
+        context = Context(
+            settings_of(data_dir=tmp_path),
             url=database.url,
             folder=WorkerFolder(folder, 0),
             clock=ManualClock(int(now.timestamp()) * 1_000_000),
-            files=SystemFiles(),
-        ) as context:
-            warranty = await context.warranties.create(sale())
+        )
+        async with context.running():
+            warranty = await context.parts.service(Warranties).create(sale())
             shutil.copytree(folder, f"{folder}.killed")  # an orderly end keeps the stamp as well
             return warranty
 

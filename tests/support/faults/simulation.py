@@ -1,6 +1,6 @@
 """A whole worker without HTTP and PostgreSQL, in simulated time: the same seed gives the same run.
 
-The parts are wired by `open_context`, as in a server. Sleeping costs nothing, a thread is a function
+The parts are those of a server. Sleeping costs nothing, a thread is a function
 that runs some moments after it was asked for, and what should never end in time fails at once.
 """
 
@@ -23,19 +23,17 @@ import pytest
 from tests.support.faults.disk import Disk
 from tracker.errors import TrackerError
 from tracker.ingest.dead_letters import DeadLetters
-from tracker.ingest.items import Batch, CartId
+from tracker.ingest.items import Batch, CartId, ItemWrite
 from tracker.ingest.journal.journal import Limits
+from tracker.ingest.pipeline import Pipeline
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files
 from tracker.kit.worker_folders import WorkerFolder
-from tracker.runtime.context import Context, open_context
-from tracker.settings import Ack, Settings
+from tracker.settings import Ack, IngestSettings
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")
 POISON = "poison"
 """In an external id: PostgreSQL will never take it."""
-
-NOTHING_IS_THERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 ROUND_S = 0.00002
 """What a round of the event loop takes, so that somebody who asks again and again gets older too."""
@@ -148,37 +146,34 @@ class Worker:
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     @asynccontextmanager
-    async def life(self, **settings: Any) -> AsyncIterator[Context]:  # noqa: ANN401  # those of Settings
+    async def life(self, **settings: Any) -> AsyncIterator[Pipeline]:  # noqa: ANN401  # those of IngestSettings
         """Run a process until the block ends, which is a kill -9 to the process."""
-        chosen: dict[str, Any] = {
-            "ack": self.ack,
-            "data_dir": self.folder.parent.parent,
-            "flush_interval_ms": 1,
-            "journal_min_free_mb": 0,
-        } | settings
-        context = open_context(
-            Settings(**chosen),
-            url=NOTHING_IS_THERE,
+        chosen: dict[str, Any] = {"ack": self.ack, "flush_interval_ms": 1, "journal_min_free_mb": 0} | settings
+        pipeline = Pipeline(
+            IngestSettings(**chosen),
+            data_dir=self.folder.parent.parent,
             folder=WorkerFolder(self.folder, 3),
             clock=self.clock,
             files=self.disk,
+            write=self.postgres.write,
         )
+        await pipeline.open()
         try:
-            yield await context.__aenter__()
+            yield pipeline
         finally:
             if isinstance(self.disk, Disk):
                 self.disk.gone = True
             await end_all_tasks()
-            await context.__aexit__(None, None, None)
+            await pipeline.close()
 
-    async def accept(self, context: Context, external_id: str, field_name: str = "name") -> bool:
+    async def accept(self, pipeline: Pipeline, external_id: str, field_name: str = "name") -> bool:
         """Have a write accepted; return whether it was acknowledged."""
         number = next(self.numbers)
         name = str(number) if field_name == "name" else None
         value = number if field_name == "value" else None
         quantity = number if field_name == "quantity" else None
         try:
-            await context.carts.accept(CART, external_id, name, value, quantity)
+            await pipeline.intake.accept(ItemWrite(CART, external_id, name, value, quantity))
         except TrackerError:
             return False
         known = self.acknowledged.get((external_id, field_name), 0)
@@ -219,8 +214,7 @@ def simulated(**limits: Any) -> Iterator[FakePostgres]:  # noqa: ANN401  # those
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"{journal}.ThreadPoolExecutor", SimulatedThread)
         patch.setattr(f"{journal}.time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
-        patch.setattr("tracker.runtime.context.Limits", lambda **given: Limits(**(given | limits)))
-        patch.setattr("tracker.runtime.context.BatchWriter", lambda *_: postgres)
+        patch.setattr("tracker.ingest.pipeline.Limits", lambda **given: Limits(**(given | limits)))
         yield postgres
 
 

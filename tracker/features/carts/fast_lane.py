@@ -12,7 +12,7 @@ A test sends the same requests through both ways and finds no difference in a si
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -20,10 +20,10 @@ from tracker.errors import RateLimitedError, TrackerError, UnavailableError, Unc
 from tracker.features.carts.cookie import cart_id_in_cookie, set_cookie_header
 from tracker.features.carts.domain import new_cart_id, parse_cart_id
 from tracker.features.carts.dto import ItemIn, ProductIn
-from tracker.ingest.items import CartId
-from tracker.kit.confirmation import Confirmation
+from tracker.ingest.intake import Intake
+from tracker.ingest.items import CartId, ItemWrite
 from tracker.web.fast_lane.entry import Entry, refused, reply
-from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
+from tracker.web.fast_lane.interface import Answerer, Begin, Headers, Later, Peer, Reply
 from tracker.web.middleware.browser_policy import Guard, Pass
 from tracker.web.rate_limit import RateLimits
 
@@ -31,38 +31,22 @@ _decode_item = msgspec.json.Decoder(ItemIn).decode
 _decode_product = msgspec.json.Decoder(ProductIn).decode
 
 
-class Carts(Protocol):
-    """The service that takes the items: `CartService`, or a wrapper around it."""
-
-    def take(
-        self, cart_id: CartId, external_id: str, name: str | None, value: int | None, quantity: int | None
-    ) -> Confirmation | None:
-        """Do what `CartService.take` does."""
-        ...
+_Lane = Callable[[CartId | None, Pass, bytes, bytes, bytes], Reply | Later | None]
+"""Answers a request for a cart: what the guard knows of it, the begin of the answer, the client's key, the body."""
 
 
-class FastLane:
+class CartLanes:
     """Answers plain tracking requests before they would reach Litestar."""
 
-    def __init__(
-        self, carts: Callable[[], Carts], guard: Guard, limits: RateLimits, others: Lane | None = None
-    ) -> None:
-        """Take the service from `carts`, once the first request is here; other routes than the carts' go to `others`.
+    def __init__(self, intake: Intake, guard: Guard, limits: RateLimits) -> None:
+        self._take: Final = intake.take
+        self._entry: Final = Entry(guard)
+        self._limits: Final = limits if limits.is_on else None
+        item, product = partial(self._begin, self._item), partial(self._begin, self._product)
+        self.by_path: Final[dict[bytes, Begin]] = {b"/item": item, b"/items": product, b"/api/v1/items": product}
+        """The lanes, by the paths of their requests."""
 
-        In this order the carts, of which there are the most requests, pay nothing for the others.
-        """
-        self._find_carts = carts
-        self._carts: Carts | None = None
-        self._entry = Entry(guard)
-        self._limits = limits if limits.is_on else None
-        self._lanes: Final = {b"/item": self._item, b"/items": self._product, b"/api/v1/items": self._product}
-        self._others = others
-
-    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.web.fast_lane.interface.Lane` says."""
-        lane = self._lanes.get(url)
-        if lane is None:
-            return None if self._others is None else self._others.begin(url, headers, peer)
+    def _begin(self, lane: _Lane, headers: Headers, peer: Peer) -> Answerer | None:
         plain = self._entry.plain(headers, peer)
         if plain is None:
             return None
@@ -72,14 +56,10 @@ class FastLane:
         client = peer.key
         if self._limits is not None and peer.proxies is not None:
             client = peer.key_of_client(found.get(b"x-forwarded-for", b""))
-        return partial(lane, self._carts or self._service(), cart_id, passed, begin, client)
-
-    def _service(self) -> Carts:
-        self._carts = self._find_carts()
-        return self._carts
+        return partial(lane, cart_id, passed, begin, client)
 
     def _item(
-        self, carts: Carts, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
+        self, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
     ) -> Reply | Later | None:
         """Put an item into the cart, as `routes.add_item` does, or return None to leave the request to it."""
         cart = cart_id or new_cart_id()
@@ -87,7 +67,7 @@ class FastLane:
             item = _decode_item(body)
             if self._limits is not None:
                 self._limits.check(client, cart_id)
-            confirmation = carts.take(cart, item.external_id, item.name, item.value, item.quantity)
+            confirmation = self._take(ItemWrite(cart, item.external_id, item.name, item.value, item.quantity))
         except (UnavailableError, RateLimitedError) as error:
             return refused(error, passed, begin)
         except (TrackerError, ValueError, RecursionError):
@@ -98,7 +78,7 @@ class FastLane:
         return Later(confirmation, partial(_confirmed, answer, cart, passed, begin))
 
     def _product(
-        self, carts: Carts, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
+        self, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
     ) -> Reply | Later | None:
         """Put a product into the cart, as `routes.add_product` does, or return None to leave the request to it."""
         try:
@@ -107,7 +87,9 @@ class FastLane:
             if self._limits is not None:
                 self._limits.check(client, known)
             cart = known or new_cart_id()
-            confirmation = carts.take(cart, product.external_id, product.name, product.price, product.quantity)
+            confirmation = self._take(
+                ItemWrite(cart, product.external_id, product.name, product.price, product.quantity)
+            )
         except (UnavailableError, RateLimitedError) as error:
             return refused(error, passed, begin)
         except (TrackerError, ValueError, RecursionError):

@@ -1,11 +1,12 @@
-"""The tracking routes: HTTP in, `CartService` calls, HTTP out."""
+"""The tracking routes: HTTP in, calls of `Intake` and `CartReader`, HTTP out."""
 
+from copy import copy
 from typing import Annotated, Any, Final
 
 from litestar import Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import JSONBody, QueryParameter, SkipValidation
 
 from tracker.errors import UnconfirmedError
@@ -13,8 +14,9 @@ from tracker.features.carts.cookie import cart_id_of_cookie
 from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.features.carts.domain import new_cart_id, parse_cart_id
 from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ProductIn, shown
-from tracker.features.carts.service import CartService
-from tracker.ingest.items import CartId
+from tracker.features.carts.service import CartReader
+from tracker.ingest.intake import Intake
+from tracker.ingest.items import CartId, ItemWrite
 from tracker.web.middleware.responses import NotStored
 from tracker.web.problems import BODY_PROBLEMS, AnyRequest, Problem, problem_spec, unavailable
 from tracker.web.rate_limit import RateLimits
@@ -30,14 +32,9 @@ _REFUSED = {
     429: problem_spec("One address, or one cart, sends more than it may; try again after Retry-After seconds"),
 }
 
-Carts = NamedDependency[SkipValidation[CartService]]
+Items = NamedDependency[SkipValidation[Intake]]
+Carts = NamedDependency[SkipValidation[CartReader]]
 Limits = NamedDependency[SkipValidation[RateLimits]]
-
-
-def _check_address(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Count the request before anything is done for it."""
-    limits: RateLimits = connection.app.state.limits
-    limits.check_address(connection.client.host if connection.client else "")
 
 
 def _unconfirmed(request: AnyRequest, error: UnconfirmedError) -> Response[Problem]:
@@ -57,10 +54,9 @@ def _unconfirmed(request: AnyRequest, error: UnconfirmedError) -> Response[Probl
     response_headers=[SETS_COOKIE],
     operation_class=CartOperation,
     exception_handlers={UnconfirmedError: _unconfirmed},
-    guards=[_check_address],
     tags=["carts"],
 )
-async def add_item(data: JSONBody[ItemIn], request: AnyRequest, carts: Carts, limits: Limits) -> Response[None]:
+async def add_item(data: JSONBody[ItemIn], request: AnyRequest, intake: Items, limits: Limits) -> Response[None]:
     """Put an item into the cart of the `cart_id` cookie, or change it there.
 
     Without a valid cookie the item goes into a new cart, whose cookie is set.
@@ -72,7 +68,7 @@ async def add_item(data: JSONBody[ItemIn], request: AnyRequest, carts: Carts, li
     else:
         cart_id = new_cart_id()
         headers = cookie_of(cart_id, request)
-    await carts.accept(cart_id, data.external_id, data.name, data.value, data.quantity)
+    await intake.accept(ItemWrite(cart_id, data.external_id, data.name, data.value, data.quantity))
     return Response(None, status_code=204, headers=headers)
 
 
@@ -86,17 +82,16 @@ async def add_item(data: JSONBody[ItemIn], request: AnyRequest, carts: Carts, li
     response_headers=[SETS_COOKIE],
     operation_class=CartOperation,
     exception_handlers={UnconfirmedError: _unconfirmed},
-    guards=[_check_address],
     tags=["carts"],
 )
 async def add_product(
-    data: JSONBody[ProductIn], request: AnyRequest, carts: Carts, limits: Limits
+    data: JSONBody[ProductIn], request: AnyRequest, intake: Items, limits: Limits
 ) -> Response[CartRef]:
     """Put a product into a cart: that of the cookie, else that of the body's `cart_id`, else a new one."""
     known = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(data.cart_id_text)
     limits.check_cart(known)
     cart_id = known or new_cart_id()
-    await carts.accept(cart_id, data.external_id, data.name, data.price, data.quantity)
+    await intake.accept(ItemWrite(cart_id, data.external_id, data.name, data.price, data.quantity))
     return Response(CartRef(cart_id), headers=cookie_of(cart_id, request))
 
 
@@ -118,3 +113,15 @@ async def list_items(
     if found is None:
         return CartOut(cart_id=None, items=[])
     return CartOut(cart_id=found, items=shown(await carts.items_of(found)))
+
+
+def tracking_routes(limits: RateLimits) -> list[HTTPRouteHandler]:
+    """Return the routes that take items, each of which counts a request for its address before it looks at it."""
+
+    def check_address(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        limits.check_address(connection.client.host if connection.client else "")
+
+    handlers = [copy(add_item), copy(add_product)]
+    for handler in handlers:
+        handler.guards = (check_address,)
+    return handlers

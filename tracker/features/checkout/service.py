@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.errors import ConflictError, KeyReusedError, NotFoundError, UnavailableError
 from tracker.features.carts.batch_writer import FollowUp
-from tracker.features.carts.service import CartService
 from tracker.features.catalog.domain import Product
 from tracker.features.catalog.service import active_products
 from tracker.features.checkout import store
@@ -35,7 +34,9 @@ from tracker.features.checkout.payments.protocol import (
     Refused,
 )
 from tracker.features.customer_carts import service as customer_service
+from tracker.ingest.intake import Intake
 from tracker.ingest.items import CartId
+from tracker.kit.clock import Stamper
 from tracker.kit.deadlines import Waits
 from tracker.postgres.request_database import RequestDatabase
 from tracker.telemetry import tracing
@@ -92,7 +93,8 @@ class Checkout:
         self,
         database: RequestDatabase,
         waits: Waits,
-        carts: CartService,
+        intake: Intake,
+        stamper: Stamper,
         processor: Processor,
         *,
         settle_later: SettleLater,
@@ -100,7 +102,8 @@ class Checkout:
     ) -> None:
         self._database = database
         self._waits = waits
-        self._carts = carts
+        self._intake = intake
+        self._stamper = stamper
         self._processor = processor
         self._settle_later = settle_later
         self._follow_up = follow_up
@@ -114,7 +117,7 @@ class Checkout:
         async with self._database.transaction() as connection:
             order = await store.of_key(connection, customer, key)
         if order is None:
-            await self._carts.flush()
+            await self._intake.flush()
             order, placed = await self._place(customer, cart_id, method, key)
             if placed is not None:
                 lines, next_cart_id = placed
@@ -182,7 +185,7 @@ class Checkout:
                 currency=currency,
                 created_at=datetime.now(UTC),
             )
-            next_cart_id = await customer_service.purchase(connection, cart_id, customer, self._carts.stamp())
+            next_cart_id = await customer_service.purchase(connection, cart_id, customer, self._stamper.next())
             if not await store.create(connection, order, lines):
                 raise KeyReusedError(_KEY_REUSED)
             await self._settle_later(connection, order.id)

@@ -19,7 +19,7 @@ from tracker.features.customer_carts.domain import Cart
 from tracker.features.customer_carts.dto import CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
 from tracker.features.customer_carts.service import CustomerCarts
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
-from tracker.ingest.items import CartId
+from tracker.ingest.items import CartId, ItemWrite
 from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
 from tracker.web.query_parameters import (
     boolean_of,
@@ -152,14 +152,8 @@ async def put_item(
     customer_carts: Carts,
 ) -> None:
     """Put an item into a cart of the customer's, or change it there."""
-    await customer_carts.put_item(
-        customer.subject,
-        _cart_id(cart_id),
-        _external_id(request),
-        name=data.name,
-        value=data.price,
-        quantity=data.quantity,
-    )
+    write = ItemWrite(_cart_id(cart_id), _external_id(request), data.name, data.price, data.quantity)
+    await customer_carts.put_item(customer.subject, write)
 
 
 @delete(
@@ -173,9 +167,7 @@ async def put_item(
 )
 async def delete_item(cart_id: PathCart, request: AnyRequest, customer: CurrentCustomer, customer_carts: Carts) -> None:
     """Remove an item from a cart of the customer's; it may be called again."""
-    await customer_carts.put_item(
-        customer.subject, _cart_id(cart_id), _external_id(request), name=None, value=None, quantity=0
-    )
+    await customer_carts.put_item(customer.subject, ItemWrite(_cart_id(cart_id), _external_id(request), quantity=0))
 
 
 def _described(cart: Cart) -> dict[str, Any]:

@@ -7,16 +7,18 @@ before is the owner of the cart.
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.errors import ConflictError, DatabaseUnavailableError, InvalidInputError, NotFoundError
 from tracker.features.carts import chains, store
 from tracker.features.carts.batch_writer import FollowUp
 from tracker.features.carts.domain import Shown, new_cart_id
-from tracker.features.carts.service import CartService
+from tracker.features.carts.service import CartReader
 from tracker.features.customer_carts import store as customer_store
 from tracker.features.customer_carts.domain import Cart
-from tracker.ingest.items import CartId
+from tracker.ingest.intake import Intake
+from tracker.ingest.items import CartId, ItemWrite
 from tracker.postgres.request_database import RequestDatabase
 
 CLAIM_TRIES: Final = 10
@@ -26,8 +28,11 @@ CLAIM_TRIES: Final = 10
 class CustomerCarts:
     """Creates, finds, changes and claims the carts of customers."""
 
-    def __init__(self, database: RequestDatabase, carts: CartService, follow_up: FollowUp | None) -> None:
+    def __init__(
+        self, database: RequestDatabase, intake: Intake, carts: CartReader, follow_up: FollowUp | None
+    ) -> None:
         self._database = database
+        self._intake = intake
         self._carts = carts
         self._follow_up = follow_up
 
@@ -61,27 +66,18 @@ class CustomerCarts:
         cart = await self._owned(customer, cart_id)
         return cart, await self._carts.items_of(cart.id, is_closed=cart.purchased)
 
-    async def put_item(
-        self,
-        customer: str,
-        cart_id: CartId,
-        external_id: str,
-        *,
-        name: str | None,
-        value: int | None,
-        quantity: int | None,
-    ) -> None:
-        """Take a write of an item, as `CartService.accept` does, and return once it is stored.
+    async def put_item(self, customer: str, write: ItemWrite) -> None:
+        """Take a write of an item, as `Intake.accept` does, and return once it is stored.
 
         So a checkout that follows has it, whichever process that comes to. Raises NotFoundError unless the cart is the
         customer's, ConflictError when it is purchased, and DatabaseUnavailableError when the write was taken, but is
         not stored in time.
         """
-        cart = await self._owned(customer, cart_id)
+        cart = await self._owned(customer, write.cart_id)
         if cart.purchased:
             raise ConflictError("this cart is purchased; it does not change any more")
-        await self._carts.accept(cart.id, external_id, name, value, quantity)
-        await self._carts.flush()
+        await self._intake.accept(structs.replace(write, cart_id=cart.id))
+        await self._intake.flush()
 
     async def claim(self, customer: str, guest_cart_id: CartId | None) -> CartId:
         """Make a guest's cart the customer's, or merge it into their outstanding one; return what they have now.
@@ -91,7 +87,7 @@ class CustomerCarts:
         """
         if guest_cart_id is not None:
             # What the guest was answered for is looked for in the customer's cart from now on.
-            await self._carts.flush()
+            await self._intake.flush()
         for _ in range(CLAIM_TRIES):
             if guest_cart_id is not None:
                 # It may be on its way here from another worker: then it is the customer's before it has any items.

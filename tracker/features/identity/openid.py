@@ -18,10 +18,11 @@ from tracker.features.identity.domain import Caller, Customer, check_return_addr
 from tracker.features.identity.provider_keys import Kept, Keys
 from tracker.features.identity.service import Callback, Redirection
 from tracker.features.identity.session import LOGIN_MAX_AGE_S, SESSION_MAX_AGE_S, Login, Sealer, Session
+from tracker.features.identity.settings import IdentitySettings
 from tracker.features.identity.tokens import TokenVerifier
 from tracker.kit.clock import Clock
 from tracker.kit.deadlines import Waits
-from tracker.settings import Settings
+from tracker.kit.origins import Origins
 
 CALLBACK_PATH: Final = "/login/callback"
 
@@ -37,13 +38,13 @@ _AGAIN: Final = "log in again at /login"
 class OpenID:
     """Identifies the customers of one provider, and logs them in and out."""
 
-    def __init__(self, settings: Settings, clock: Clock, waits: Waits) -> None:
-        """Take the provider from settings that name an issuer and an audience."""
+    def __init__(self, settings: IdentitySettings, clock: Clock, waits: Waits, *, listed: Origins | None) -> None:
+        """Take the provider from settings that name an issuer and an audience; `listed` are pages that may call."""
         if settings.oidc_issuer is None or settings.oidc_audience is None:
             raise ConfigurationError("TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE are not set")
         self._issuer = settings.oidc_issuer
         self._audience = settings.oidc_audience
-        self._listed = settings.allowed_origins
+        self._listed = listed
         self._clock = clock
         self._client = ProviderClient(
             self._issuer, waits, client_id=settings.oidc_client_id, client_secret=settings.oidc_client_secret

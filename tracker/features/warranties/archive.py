@@ -18,7 +18,6 @@ from obstore.store import ObjectStore, from_url
 
 from tracker.errors import ConfigurationError, UnavailableError
 from tracker.features.warranties.domain import WarrantyId
-from tracker.settings import Settings
 
 TIMEOUT_S: Final = 20
 """Seconds for the archive to take an object, or a folder all objects of a job, or to give a page of a list."""
@@ -122,14 +121,14 @@ class Archive:
             raise ArchiveUnavailableError(error) from error
 
 
-def open_archive(settings: Settings) -> Archive:
-    """Return the archive that `settings` mean: a folder in the data folder, unless they name another.
+def open_archive(url: str | None, data_dir: Path) -> Archive:
+    """Return the archive at a URL, or without one that in the data folder.
 
     Raises ConfigurationError unless it can be opened; whether a bucket answers shows only with the first object.
     """
-    url, name = settings.archive_url, "TRACKER_ARCHIVE_URL"
+    name = "TRACKER_ARCHIVE_URL"
     if url is None:
-        url, name = (settings.data_dir / "archive").resolve().as_uri(), "TRACKER_DATA_DIR"
+        url, name = (data_dir / "archive").resolve().as_uri(), "TRACKER_DATA_DIR"
     try:
         return Archive(url)
     except (BaseError, OSError, ValueError) as error:

@@ -6,7 +6,6 @@ breaks one is not answered here: the route says what is wrong. A test finds no d
 """
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -18,11 +17,9 @@ from tracker.features.warranties.dto import WarrantyIn, sale_of, shown
 from tracker.features.warranties.service import Warranties
 from tracker.kit.confirmation import Confirmation
 from tracker.web.fast_lane.entry import Entry, refused, reply
-from tracker.web.fast_lane.interface import Answerer, Headers, Later, Peer, Reply
+from tracker.web.fast_lane.interface import Answerer, Begin, Headers, Later, Peer, Reply
 from tracker.web.idempotency_key import check_key
 from tracker.web.middleware.browser_policy import Guard, Pass
-
-_URL: Final = b"/warranties"
 
 _decode = msgspec.json.Decoder(WarrantyIn).decode
 _encode = msgspec.json.Encoder().encode
@@ -31,14 +28,14 @@ _encode = msgspec.json.Encoder().encode
 class WarrantyLane:
     """Answers `POST /warranties` before the request would reach Litestar."""
 
-    def __init__(self, warranties: Callable[[], Warranties], guard: Guard) -> None:
-        """Take the service from `warranties`, once a request is here."""
+    def __init__(self, warranties: Warranties, guard: Guard) -> None:
         self._warranties = warranties
         self._entry = Entry(guard)
+        self.by_path: Final[dict[bytes, Begin]] = {b"/warranties": self._begin}
+        """The lane, by the path of its requests."""
 
-    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.web.fast_lane.interface.Lane` says."""
-        plain = self._entry.plain(headers, peer) if url == _URL else None
+    def _begin(self, headers: Headers, peer: Peer) -> Answerer | None:
+        plain = self._entry.plain(headers, peer)
         if plain is None:
             return None
         found, passed, begin = plain
@@ -48,7 +45,7 @@ class WarrantyLane:
         """Create a warranty, as `routes.create_warranty` does, or return None to leave the request to that route."""
         try:
             key = None if idempotency_key is None else check_key(idempotency_key.decode("latin-1"))
-            created = self._warranties().create(sale_of(_decode(body), key))
+            created = self._warranties.create(sale_of(_decode(body), key))
         except UnavailableError as error:
             return refused(error, passed, begin)
         except (TrackerError, ValueError, RecursionError):

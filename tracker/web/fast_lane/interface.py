@@ -69,6 +69,10 @@ def _key_of_forwarded(proxies: Proxies, forwarded: bytes) -> bytes | None:
 _kept_key_of_forwarded: Final = lru_cache(maxsize=4096)(_key_of_forwarded)
 
 
+Begin = Callable[["Headers", "Peer"], Answerer | None]
+"""Function that returns what answers a POST with these headers from its body; None if the application must."""
+
+
 class Lane(Protocol):
     """Answers plain requests by itself."""
 

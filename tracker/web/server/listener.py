@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tracker.errors import ConfigurationError
-from tracker.settings import Settings
+from tracker.settings import WebSettings
 
 DEFAULT_PORT: Final = 8000
 
@@ -28,7 +28,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def check_tls(settings: Settings) -> None:
+def check_tls(settings: WebSettings) -> None:
     """Raise ConfigurationError unless the certificate in `settings`, if any, can be used."""
     if settings.tls_cert is None:
         if settings.tls_key is not None:

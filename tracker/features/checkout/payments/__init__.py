@@ -7,10 +7,10 @@ and starts 0.4 s sooner.
 from tracker.errors import ConfigurationError
 from tracker.features.checkout.payments.protocol import Processor
 from tracker.features.checkout.payments.sandbox import SandboxProcessor
-from tracker.settings import Payment, Settings
+from tracker.features.checkout.settings import CheckoutSettings, Payment
 
 
-def processor_of(settings: Settings) -> Processor | None:
+def processor_of(settings: CheckoutSettings) -> Processor | None:
     """Return the processor that the settings choose, or None if nobody can pay.
 
     Raises ConfigurationError when Stripe's key is missing or cannot be sent.

@@ -1,0 +1,31 @@
+"""The carts of customers, as the rest of Tracker sees them."""
+
+from tracker.features.carts.wiring import follow_up_of
+from tracker.features.feature import Feature, Parts, Served
+
+
+def serve(parts: Parts) -> Served:
+    """Build what serves the carts of customers."""
+    from tracker.features.carts.service import CartReader
+    from tracker.features.customer_carts import routes
+    from tracker.features.customer_carts.service import CustomerCarts
+    from tracker.web.dependencies import given
+
+    carts = CustomerCarts(
+        parts.database, parts.pipeline.intake, parts.service(CartReader), follow_up_of(parts.settings)
+    )
+    return Served(
+        services=[carts],
+        routes=[
+            routes.create_cart,
+            routes.claim_cart,
+            routes.list_carts,
+            routes.show_cart,
+            routes.put_item,
+            routes.delete_item,
+        ],
+        dependencies={"customer_carts": given(carts)},
+    )
+
+
+FEATURE = Feature(serve=serve)

@@ -1,0 +1,139 @@
+"""What a feature hands out, and what it is handed: each feature's `wiring.py` holds one `Feature`.
+
+So the rest of Tracker names no feature but in one list (`tracker.runtime.features`). A feature's parts are loaded when
+they are built: a process that does not need them is smaller and starts sooner.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from tracker.settings import Group, Settings
+
+if TYPE_CHECKING:  # a command that needs the settings alone does not load what serves
+    from litestar.di import Provide
+    from litestar.types import ControllerRouterHandler
+    from sqlalchemy import Table
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from tracker.ingest.pipeline import Pipeline
+    from tracker.jobs.runner import JobRunner
+    from tracker.kit.clock import Clock
+    from tracker.kit.deadlines import Waits
+    from tracker.postgres.request_database import RequestDatabase
+    from tracker.telemetry.families import Family, Sample
+    from tracker.web.fast_lane.interface import Begin
+    from tracker.web.middleware.browser_policy import Guard
+    from tracker.web.rate_limit import RateLimits
+
+    DatabaseSource = Callable[[AsyncConnection], Awaitable[Iterable[Sample]]]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """The parts of a serving process that its features share."""
+
+    settings: Settings
+    clock: "Clock"
+    waits: "Waits"
+    database: "RequestDatabase"
+    """Connections for what requests ask; shared by all of them."""
+    write_database: "RequestDatabase"
+    """Connections for what must be written also while many read."""
+    pipeline: "Pipeline"
+    guard: "Guard"
+    limits: "RateLimits"
+    services: list[object] = field(default_factory=list)
+    """Services of the features built so far."""
+
+    def service(self, kind: type[T]) -> T:
+        """Return the service of this type that a feature built before has; raise LookupError if there is none."""
+        for one in self.services:
+            if isinstance(one, kind):
+                return one
+        msg = f"no feature that was built before has a {kind.__name__}"
+        raise LookupError(msg)
+
+
+@dataclass(slots=True, kw_only=True)
+class Served:
+    """What a feature adds to a process that serves."""
+
+    services: Sequence[object] = ()
+    """Services that features built later may use."""
+
+    routes: "Sequence[ControllerRouterHandler]" = ()
+    dependencies: "Mapping[str, Provide]" = field(default_factory=dict)
+    """Parameters of the handlers of routes, by name."""
+
+    lanes: "Mapping[bytes, Begin]" = field(default_factory=dict)
+    """What answers plain POST requests before Litestar is asked, by path."""
+
+    samples: "Callable[[], Iterable[Sample]]" = tuple
+    """Returns what it counts."""
+
+    finish: Callable[[], Awaitable[None]] | None = None
+    """Ends what was accepted, when the process stops; called while PostgreSQL can still be used."""
+
+    close: Callable[[], Awaitable[None]] | None = None
+    """Closes connections to others; not waited for long."""
+
+
+class JobParts(NamedTuple):
+    """The parts of a process that runs jobs."""
+
+    settings: Settings
+    url: str
+    """URL of the database."""
+    engine: "AsyncEngine"
+
+
+@dataclass(slots=True, kw_only=True)
+class FeatureJobs:
+    """The jobs of a feature."""
+
+    runners: "Sequence[JobRunner]"
+    samples: "Callable[[], Iterable[Sample]]"
+    """Returns what they count."""
+
+    close: Callable[[], Awaitable[None]] | None = None
+    """Closes connections to others, once the runners have ended; not waited for long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureMetrics:
+    """The metrics of a feature."""
+
+    families: "Sequence[Family]"
+
+    idle_samples: "Callable[[], Iterable[Sample]]" = tuple
+    """Returns what its jobs count where they do not run: zeros."""
+
+    stored_samples: "Sequence[DatabaseSource]" = ()
+    """Functions that read from PostgreSQL what no process counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A feature, as the rest of Tracker sees it."""
+
+    settings: type[Group] | None = None
+    tables: "Callable[[], Sequence[Table]] | None" = None
+    """Returns its tables."""
+
+    serve: Callable[[Parts], Served] | None = None
+    """Builds what serves; raises ConfigurationError."""
+
+    jobs: Callable[[JobParts], FeatureJobs | None] | None = None
+    """Builds the jobs; None if they are switched off. Raises ConfigurationError."""
+
+    check_serving: Callable[[Settings], None] | None = None
+    """Raises ConfigurationError if it could not serve with these settings; called before anything is started."""
+
+    check_jobs: Callable[[Settings], None] | None = None
+    """Raises ConfigurationError if its jobs could not run with these settings; called before anything is started."""
+
+    metrics: Callable[[], FeatureMetrics] | None = None
+    """Returns its metrics."""

@@ -1,17 +1,17 @@
-"""The links between the documents lead somewhere."""
+"""The documents: their links lead somewhere, each is found from the README, and the README stays one page."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPO
+from tracker.settings import Settings, variable_of
 
-DOCUMENTS = [
-    "README.md",
-    "tracker/docs/operations.md",
-    "tracker/docs/production.md",
-    "tracker/docs/swagger-ui/README.md",
-]
+README = REPO / "README.md"
+DOCUMENTS = [README, REPO / "CONTRIBUTING.md", REPO / "CHANGELOG.md", *sorted((REPO / "tracker/docs").rglob("*.md"))]
+
+ONE_PAGE_BYTES = 8192
 
 
 def anchors(text: str) -> set[str]:
@@ -20,15 +20,45 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
-    document = REPO / name
-    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
-        path, _, anchor = link.partition("#")
-        target = document.parent / path if path else document
+def links_of(document: Path) -> list[str]:
+    """Return the links of a document but those that leave the repository."""
+    found = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    return [link for link in found if not link.startswith(("http://", "https://"))]
+
+
+def target_of(document: Path, link: str) -> Path:
+    path = link.partition("#")[0]
+    return (document.parent / path).resolve() if path else document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(REPO)))
+def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
+    for link in links_of(document):
+        target, anchor = target_of(document, link), link.partition("#")[2]
         assert target.exists(), link
-        assert not anchor or anchor in anchors(target.read_text()), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
-def test_the_operations_guide_is_linked() -> None:
-    assert "(tracker/docs/operations.md)" in (REPO / "README.md").read_text()
+def test_every_document_is_found_from_the_readme() -> None:
+    found, new = set[Path](), {README}
+    while new:
+        document = new.pop()
+        found.add(document)
+        new |= {target for link in links_of(document) if (target := target_of(document, link)).suffix == ".md"} - found
+    assert {document for document in DOCUMENTS if "swagger-ui" not in document.parts} <= found
+
+
+def test_the_readme_is_one_page() -> None:
+    assert README.stat().st_size <= ONE_PAGE_BYTES
+
+
+def test_every_target_of_the_makefile_is_described_to_contributors() -> None:
+    makefile, guide = (REPO / name for name in ("Makefile", "CONTRIBUTING.md"))
+    targets = re.findall(r"^([a-z-]+):.*  ## ", makefile.read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.findall(r"^\| `make ([a-z-]+)` \|", guide.read_text(encoding="utf-8"), re.MULTILINE) == targets
+
+
+def test_the_guide_of_the_settings_lists_each_once() -> None:
+    guide = (REPO / "tracker/docs/settings.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(DATABASE_URL|TRACKER_\w+)` \|", guide, re.MULTILINE)
+    assert sorted(listed) == sorted(map(variable_of, Settings.__struct_fields__))

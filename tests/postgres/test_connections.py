@@ -1,4 +1,4 @@
-"""The connections to PostgreSQL: as many as the README says, with a time-out on every wait, and a dead peer noticed."""
+"""The connections to PostgreSQL: as many as the guides say, with a time-out on every wait, and a dead peer noticed."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ def ask(tracker: Tracker, path: str) -> None:
 
 
 @pytest.mark.parametrize(("requests", "jobs"), [(1, 1), (6, 3)])
-def test_a_process_takes_as_many_connections_as_the_readme_says(
+def test_a_process_takes_as_many_connections_as_the_guides_say(
     start_tracker: StartTracker, database: Database, provider: Provider, requests: int, jobs: int
 ) -> None:
     sell(database, "mug")

@@ -68,7 +68,8 @@ def main(context: click.Context) -> None:
     """Track what shoppers put into their carts: answer at once, store in PostgreSQL.
 
     Settings come from the environment: DATABASE_URL names the PostgreSQL to use (without it, an
-    embedded one runs in the data folder), TRACKER_DATA_DIR the data folder. The README lists all.
+    embedded one runs in the data folder), TRACKER_DATA_DIR the data folder. The guide
+    tracker/docs/settings.md lists all.
     """
     if context.invoked_subcommand not in SERVICES and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a command has begun is to be tidied up

@@ -1,8 +1,9 @@
-"""Errors as problem+json (RFC 9457)."""
+"""Errors as problem+json (RFC 9457), and the one table of the status and the headers that each is answered with."""
 
+import functools
 import http
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -71,80 +72,124 @@ def problem(status: int, detail: str, **more: str) -> Problem:
     return Problem(title=http.HTTPStatus(status).phrase, status=status, detail=detail, **more)
 
 
-def _answer(status: int, detail: str, headers: dict[str, str] | None = None, **more: str) -> Response[Problem]:
-    return Response(
-        problem(status, detail, **more),
-        status_code=status,
-        media_type=PROBLEM_MEDIA_TYPE,
-        headers=headers,
-    )
+def _challenge(error: UnauthenticatedError) -> str:
+    """Return how to authenticate (RFC 6750, section 3)."""
+    return f'Bearer error="{error.code}", error_description="{error}"' if error.code else "Bearer"
 
 
-def _invalid_input(_: AnyRequest, error: InvalidInputError) -> Response[Problem]:
-    return _answer(400, str(error), field=error.field, rule=error.rule)
+class Header(NamedTuple):
+    """A header that the answer to an error has."""
+
+    value: Callable[[Any], str]
+    """Function that returns its value for an error."""
+
+    description: str
+    schema: Mapping[str, Any] = {"type": "string"}
 
 
-def _unauthenticated(_: AnyRequest, error: UnauthenticatedError) -> Response[Problem]:
-    """Answer 401, and how to authenticate (RFC 6750, section 3)."""
-    challenge = f'Bearer error="{error.code}", error_description="{error}"' if error.code else "Bearer"
-    return _answer(401, str(error), headers={"WWW-Authenticate": challenge})
+class Answer(NamedTuple):
+    """Form of the answer to a kind of error: its status, and its headers by their names."""
+
+    status: int
+    headers: Mapping[str, Header] = {}
 
 
-def _answer_of(status: int) -> Callable[[AnyRequest, TrackerError], Response[Problem]]:
-    return lambda _, error: _answer(status, str(error))
+RETRY_AFTER: Final = Header(lambda error: str(error.retry_after_s), "Seconds", {"type": "integer", "minimum": 0})
+
+ANSWERS: Final[Mapping[type[TrackerError], Answer]] = {
+    InvalidInputError: Answer(400),
+    UnauthenticatedError: Answer(401, {"WWW-Authenticate": Header(_challenge, "How to authenticate (RFC 6750)")}),
+    PaymentRefusedError: Answer(402),
+    ForbiddenError: Answer(403),
+    NotFoundError: Answer(404),
+    ConflictError: Answer(409),
+    UnsupportedMediaTypeError: Answer(415),
+    KeyReusedError: Answer(422),
+    # RFC 9110, and the IETF's draft of the RateLimit fields.
+    RateLimitedError: Answer(
+        429,
+        {
+            "Retry-After": RETRY_AFTER,
+            "RateLimit-Policy": Header(
+                lambda error: f'"{error.limit}";q={error.quota};w={error.window_s}', "The quota, and its seconds"
+            ),
+            "RateLimit": Header(
+                lambda error: f'"{error.limit}";r=0;t={error.retry_after_s}', "Which limit, and what is left of it"
+            ),
+        },
+    ),
+    NotConfiguredError: Answer(501),
+    UnavailableError: Answer(503, {"Retry-After": RETRY_AFTER}),
+}
+"""Answer to each kind of error; an error of a kind that is not listed is answered as the nearest class above it.
+
+The application, the fast lane, the guard of browsers and the API's document all follow it.
+"""
 
 
-def unavailable(_: AnyRequest, error: UnavailableError) -> Response[Problem]:
-    """Answer 503, and when to try again."""
-    return _answer(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
+@functools.cache
+def _answer_to(kind: type) -> Answer:
+    return ANSWERS[next(filter(ANSWERS.__contains__, kind.__mro__), kind)]
 
 
-def rate_limit_headers(error: RateLimitedError) -> dict[str, str]:
-    """Return what a 429 says about the limit (RFC 9110, and the IETF's draft of the RateLimit fields)."""
-    return {
-        "Retry-After": str(error.retry_after_s),
-        "RateLimit-Policy": f'"{error.limit}";q={error.quota};w={error.window_s}',
-        "RateLimit": f'"{error.limit}";r=0;t={error.retry_after_s}',
-    }
+def status_and_headers(error: TrackerError) -> tuple[int, dict[str, str]]:
+    """Return the status and the headers of the answer to an error; raise KeyError for one that no request causes."""
+    kind: type = type(error)
+    status, headers = _answer_to(kind)
+    return status, {name: header.value(error) for name, header in headers.items()}
 
 
-def _rate_limited(_: AnyRequest, error: RateLimitedError) -> Response[Problem]:
-    return _answer(429, str(error), headers=rate_limit_headers(error))
+def status_and_lines(error: TrackerError) -> tuple[int, bytes]:
+    """Return the same, with the headers as the lines that are sent; those who use no Litestar need them."""
+    status, headers = status_and_headers(error)
+    return status, b"".join(b"%b: %b\r\n" % (name.lower().encode(), value.encode()) for name, value in headers.items())
+
+
+def problem_of(status: int, error: TrackerError) -> Problem:
+    """Return the problem that an error is."""
+    if isinstance(error, InvalidInputError):
+        return problem(status, str(error), field=error.field, rule=error.rule)
+    return problem(status, str(error))
+
+
+def response_to(error: TrackerError) -> Response[Problem]:
+    """Return the answer to an error."""
+    status, headers = status_and_headers(error)
+    return _response(problem_of(status, error), headers)
+
+
+def _response(content: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
+    return Response(content, status_code=content.status, media_type=PROBLEM_MEDIA_TYPE, headers=headers)
+
+
+def _tracker_error(_: AnyRequest, error: TrackerError) -> Response[Problem]:
+    return response_to(error)
 
 
 def _http_exception(_: AnyRequest, error: HTTPException) -> Response[Problem]:
-    detail = _DETAILS.get(error.status_code, error.detail)
-    return _answer(error.status_code, detail, headers=dict(error.headers or {}))
+    status = error.status_code
+    return _response(problem(status, _DETAILS.get(status, error.detail)), dict(error.headers or {}))
 
 
-def _validation_exception(request: AnyRequest, error: ValidationException) -> Response[Problem]:
+def _validation_exception(_: AnyRequest, error: ValidationException) -> Response[Problem]:
     """Answer 400 for an error that Litestar finds by itself: in a parameter, or in `data`, a body that is missing."""
     for found in error.extra or ():
         field, rule = (found["key"], found["message"]) if isinstance(found, dict) else ("", str(found))
         if field == "data":
             field, rule = "", "the body must be valid JSON: it is empty"
-        return _invalid_input(request, InvalidInputError(field, rule))
-    return _invalid_input(request, InvalidInputError("", error.detail))
+        return response_to(InvalidInputError(field, rule))
+    return response_to(InvalidInputError("", error.detail))
 
 
 def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
     request.scope["state"][UNEXPECTED] = error
-    return _answer(500, "An error on our side; it is in the log.")
+    return _response(problem(500, "An error on our side; it is in the log."))
 
 
 EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {
-    InvalidInputError: _invalid_input,
-    UnauthenticatedError: _unauthenticated,
-    PaymentRefusedError: _answer_of(402),
-    ForbiddenError: _answer_of(403),
-    NotFoundError: _answer_of(404),
-    ConflictError: _answer_of(409),
-    UnsupportedMediaTypeError: _answer_of(415),
-    KeyReusedError: _answer_of(422),
-    RateLimitedError: _rate_limited,
-    NotConfiguredError: _answer_of(501),
-    UnavailableError: unavailable,
+    **dict.fromkeys(ANSWERS, _tracker_error),
     ValidationException: _validation_exception,
     HTTPException: _http_exception,
     Exception: _unexpected,
 }
+"""Litestar's handlers of errors; it looks for the nearest class, too."""

@@ -18,7 +18,7 @@ from tracker.features.carts.service import CartReader
 from tracker.ingest.intake import Intake
 from tracker.ingest.items import CartId, ItemWrite
 from tracker.web.middleware.responses import NotStored
-from tracker.web.problems import BODY_PROBLEMS, AnyRequest, Problem, problem_spec, unavailable
+from tracker.web.problems import BODY_PROBLEMS, AnyRequest, Problem, problem_spec, response_to
 from tracker.web.rate_limit import RateLimits
 from tracker.web.strict_json import StrictJSON
 
@@ -39,7 +39,7 @@ Limits = NamedDependency[SkipValidation[RateLimits]]
 
 def _unconfirmed(request: AnyRequest, error: UnconfirmedError) -> Response[Problem]:
     """Answer 503 with the cart's cookie: the item is on its way there, and a retry must find the same cart."""
-    answer = unavailable(request, error)
+    answer = response_to(error)
     answer.headers.update(cookie_of(CartId(error.cart_id), request))
     return answer
 

@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
-from tracker.errors import InvalidInputError, KeyReusedError, RateLimitedError, TrackerError, UnavailableError
+from tracker.errors import TrackerError
 from tracker.telemetry.request_id import new_request_id, taken_request_id
 from tracker.web.fast_lane.interface import Headers, Peer, Reply
 from tracker.web.middleware.browser_policy import PLAIN, SECURITY_LINES, Guard, Pass
-from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem, rate_limit_headers
+from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem_of, status_and_lines
 
 PLAIN_CONTENT_TYPES: Final = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"text/plain", b"text/plain;charset=UTF-8"}
@@ -32,8 +32,6 @@ most 16 KB, as a head may not be larger."""
 
 Plain = tuple[Mapping[bytes, bytes], Pass, bytes]
 """A plain request's headers, what the guard knows of it, and the line with which its answer begins."""
-
-Refusal = InvalidInputError | KeyReusedError | RateLimitedError | UnavailableError
 
 
 class Entry:
@@ -73,19 +71,8 @@ def reply(status: int, media_type: bytes, body: bytes, headers: bytes, passed: P
     return status, b"%b%b%b%b" % (own, SECURITY_LINES[passed.secure], passed.end, body)
 
 
-def refused(error: Refusal, passed: Pass, begin: bytes, more: bytes = b"") -> Reply:
-    """Return the problem that the routes' handlers would make of an error; `more` are lines of its headers."""
-    headers: dict[str, str] = {}
-    fields: dict[str, str] = {}
-    match error:
-        case InvalidInputError():
-            status, fields = 400, {"field": error.field, "rule": error.rule}
-        case KeyReusedError():
-            status = 422
-        case RateLimitedError():
-            status, headers = 429, rate_limit_headers(error)
-        case UnavailableError():
-            status, headers = 503, {"Retry-After": str(error.retry_after_s)}
-    lines = b"".join(b"%b: %b\r\n" % (name.lower().encode(), value.encode()) for name, value in headers.items())
-    body = msgspec.json.encode(problem(status, str(error), **fields))
+def refused(error: TrackerError, passed: Pass, begin: bytes, more: bytes = b"") -> Reply:
+    """Return the answer to an error, as the routes' handlers make it; `more` are lines of its headers."""
+    status, lines = status_and_lines(error)
+    body = msgspec.json.encode(problem_of(status, error))
     return reply(status, PROBLEM_MEDIA_TYPE.encode(), body, begin + lines + more, passed)

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.errors import ForbiddenError, InvalidInputError, TrackerError
 from tracker.kit.origins import SAFE_METHODS, Hosts, Origins
-from tracker.web.problems import EXCEPTION_HANDLERS, AnyRequest
+from tracker.web.problems import AnyRequest, response_to
 
 PREFLIGHT_MAX_AGE_S: Final = 600
 """Seconds that a browser may reuse the answer to a preflight; Chrome keeps it for 2 hours at most, and the list of
@@ -175,7 +175,7 @@ class Guarded:
 
         if refusal is not None:
             request = AnyRequest(scope, receive, send_guarded)
-            response = EXCEPTION_HANDLERS[type(refusal)](request, refusal).to_asgi_response(app=None, request=request)
+            response = response_to(refusal).to_asgi_response(app=None, request=request)
             await response(scope, receive, send_guarded)
         elif method == "OPTIONS" and passed.is_listed and _asks_for_method(scope["headers"]):
             await send_guarded({"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT]})

@@ -21,10 +21,11 @@ from litestar.types import (
     WebSocketReceiveMessage,
 )
 
+from tracker.errors import NotConfiguredError
 from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import CLIENT_LEFT
 from tracker.telemetry.request_id import HEADER, current_request_id, request_id_of
-from tracker.web.problems import UNEXPECTED
+from tracker.web.problems import ANSWERS, UNEXPECTED
 
 MAX_LINES_PER_S: Final = 10
 """Most lines about failed requests in a second: while PostgreSQL is away thousands may fail. The next line says how
@@ -32,7 +33,7 @@ many requests got none."""
 
 SERVER_ERROR: Final = 500
 
-NOT_CONFIGURED: Final = 501
+NOT_CONFIGURED: Final = ANSWERS[NotConfiguredError].status
 """Status of an answer by a feature that is switched off; that is no error, and is not logged."""
 
 logger = logging.getLogger(__name__)

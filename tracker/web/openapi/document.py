@@ -21,7 +21,7 @@ from litestar.types.internal_types import PathParameterDefinition
 from msgspec import Struct
 
 from tracker.web.openapi.swagger_ui import SwaggerUI, docs_router
-from tracker.web.problems import PROBLEM_MEDIA_TYPE, Problem
+from tracker.web.problems import ANSWERS, PROBLEM_MEDIA_TYPE, RETRY_AFTER, Header, Problem
 
 
 class Models(NamedTuple):
@@ -70,22 +70,20 @@ _BELOW: Final = {
 
 _STRING: Final = {"type": "string"}
 
-_RETRY_AFTER: Final = {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}, "required": True}
+
+def _described(header: Header) -> dict[str, Any]:
+    return {"description": header.description, "schema": header.schema, "required": True}
+
 
 _HEADERS: Final = {
     201: {"Location": {"description": "What was created", "schema": _STRING, "required": True}},
-    202: {"Retry-After": _RETRY_AFTER},
+    202: {"Retry-After": _described(RETRY_AFTER)},
     302: {"Location": {"description": "The identity provider", "schema": _STRING, "required": True}},
     303: {"Location": {"description": "`return_to`", "schema": _STRING, "required": True}},
-    401: {
-        "WWW-Authenticate": {"description": "How to authenticate (RFC 6750)", "schema": _STRING, "required": True},
+    **{
+        answer.status: {name: _described(header) for name, header in answer.headers.items()}
+        for answer in ANSWERS.values()
     },
-    429: {
-        "Retry-After": _RETRY_AFTER,
-        "RateLimit": {"description": "Which limit, and what is left of it", "schema": _STRING, "required": True},
-        "RateLimit-Policy": {"description": "The quota, and its seconds", "schema": _STRING, "required": True},
-    },
-    503: {"Retry-After": _RETRY_AFTER},
 }
 """Headers of every answer with a certain status, by status."""
 

@@ -25,11 +25,12 @@ from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tracker.errors import UnavailableError
 from tracker.telemetry.request_counts import CLIENT_LEFT, Traffic
 from tracker.telemetry.request_id import HEADER, new_request_id
 from tracker.web.fast_lane.interface import Answerer, Lane, Later, Peer, Reply
 from tracker.web.middleware.browser_policy import SECURITY_LINES, lines_of
-from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem
+from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem, status_and_lines
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Largest size in bytes of the request line and all headers together."""
@@ -383,11 +384,11 @@ class Protocol(HttpToolsProtocol):
 
 def _answer(status: int, detail: str, *, secure: bool) -> bytes:
     body = msgspec.json.encode(problem(status, detail))
-    retry = b"retry-after: 1\r\n" if status == 503 else b""  # noqa: PLR2004  # HTTP's number
+    unavailable, retry = status_and_lines(UnavailableError(detail))
     return (
         STATUS_LINE[status]
         + f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n".encode()
-        + retry
+        + (retry if status == unavailable else b"")
         + lines_of([(HEADER, new_request_id())])
         + SECURITY_LINES[secure]
         + b"\r\n"

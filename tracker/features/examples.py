@@ -10,18 +10,21 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from tracker.features.carts.dto import WHAT_NAMES_A_PRODUCT, CartOut, CartRef, ItemIn, ItemOut, ProductIn
+from tracker.features.carts.dto import QUANTITY_RULE, WHAT_NAMES_A_PRODUCT, CartOut, CartRef, ItemIn, ItemOut, ProductIn
 from tracker.features.catalog.dto import CatalogOut, ProductOut
 from tracker.features.checkout.domain import Status
-from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
+from tracker.features.checkout.dto import SIGNATURE_RULE, CheckoutIn, OrderLineOut, OrderOut
 from tracker.features.customer_carts.dto import CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
-from tracker.features.identity.domain import RETURN_ADDRESS_RULE
+from tracker.features.customer_carts.routes import MAX_CARTS
+from tracker.features.identity.domain import NO_LOGIN, RETURN_ADDRESS_RULE
 from tracker.features.identity.routes import Me
 from tracker.features.warranties.domain import COST_RULE
 from tracker.features.warranties.dto import WarrantyIn, WarrantyOut
 from tracker.web.health_routes import Health
+from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
 from tracker.web.openapi.document import Models
-from tracker.web.problems import MAX_BODY_BYTES, problem
+from tracker.web.problems import BODY_TOO_LARGE, problem
+from tracker.web.query_parameters import limit_rule
 
 _AT: Final = datetime(2026, 11, 20, 17, 56, 45, 423814, tzinfo=UTC)
 CART_ID: Final = "0b6f8f5e-2c57-4dd0-9b3b-0f2f6c1f3c55"
@@ -73,13 +76,13 @@ _PROBLEMS: Final = {
     402: "the sandbox refuses this payment, as its method asks for",
     403: "a request with a session cookie needs an Origin or Sec-Fetch-Site header, as browsers send them",
     404: "you have no cart of this id",
-    408: "the request did not arrive within 10 s",
+    408: f"the request did not arrive within {REQUEST_TIMEOUT_S:.0f} s",
     409: "this cart is purchased; it does not change any more",
-    413: f"the body must be at most {MAX_BODY_BYTES} bytes",
+    413: BODY_TOO_LARGE,
     415: "send JSON as application/json or text/plain, not as application/xml",
     422: "this Idempotency-Key was used for another checkout; take a new one",
     429: "too many requests; see the RateLimit header",
-    431: "the headers are larger than 16384 bytes",
+    431: f"the headers are larger than {MAX_HEADER_BYTES} bytes",
     501: "this Tracker does not know any customers: set TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE",
     503: "the database does not answer",
 }
@@ -88,7 +91,7 @@ _PROBLEMS: Final = {
 _PROBLEMS_OF: Final = {
     ("checkOut", 409): "this cart is empty",
     ("claimCart", 404): "the cart of your cookie is not yours",
-    ("comeBack", 400): "no login was begun in this browser in the last 10 minutes; log in again at /login",
+    ("comeBack", 400): NO_LOGIN,
     ("createWarranty", 422): "this Idempotency-Key was used for another warranty of this store; take a new one",
     ("hearStripe", 501): "webhooks of Stripe need TRACKER_STRIPE_WEBHOOK_SECRET",
     (
@@ -100,8 +103,8 @@ _PROBLEMS_OF: Final = {
 }
 """Text of the problem in an operation where the usual text would be wrong, by operation and status."""
 
-_INTEGER_OR_NULL: Final = "must be an integer from 0 to 2147483647, or null; got str"
-_LIMIT: Final = "must be an integer from 1 to 1000"
+_INTEGER_OR_NULL: Final = f"{QUANTITY_RULE}; got str"
+_LIMIT: Final = limit_rule()
 _FIELDS: Final = {
     "addItem": ("quantity", _INTEGER_OR_NULL),
     "addProduct": ("quantity", _INTEGER_OR_NULL),
@@ -109,8 +112,8 @@ _FIELDS: Final = {
     "putItem": ("quantity", _INTEGER_OR_NULL),
     "checkOut": ("payment_method", "is required"),
     "createWarranty": ("item_cost", COST_RULE),
-    "hearStripe": ("Stripe-Signature", "must be a signature of this body by Stripe, at most 300 seconds old"),
-    "listCarts": ("limit", "must be an integer from 1 to 100"),
+    "hearStripe": ("Stripe-Signature", SIGNATURE_RULE),
+    "listCarts": ("limit", limit_rule(MAX_CARTS)),
     "listWarranties": ("limit", _LIMIT),
     "showCatalog": ("limit", _LIMIT),
     "deleteItem": ("external_id", "must be UTF-8"),

@@ -24,11 +24,12 @@ from tracker.telemetry.request_counts import Traffic
 from tracker.telemetry.request_metrics import request_samples
 from tracker.web.dependencies import given
 from tracker.web.health_routes import live, ready
+from tracker.web.limits import MAX_BODY_BYTES
 from tracker.web.middleware.browser_policy import Guarded
 from tracker.web.middleware.request_log import Edge
 from tracker.web.openapi.document import openapi_config
 from tracker.web.options_method import answer_options
-from tracker.web.problems import EXCEPTION_HANDLERS, MAX_BODY_BYTES
+from tracker.web.problems import EXCEPTION_HANDLERS
 
 
 class _Application(Litestar):

@@ -11,8 +11,10 @@ from tracker.errors import InvalidInputError
 
 KEY_HEADER: Final = "Idempotency-Key"
 
-_KEY: Final = re.compile("[\x21-\x7e]{1,255}")
-_RULE: Final = "must be 1 to 255 visible ASCII characters, other ones for each new request"
+MAX_KEY_CHARS: Final = 255
+
+_KEY: Final = re.compile(f"[\x21-\x7e]{{1,{MAX_KEY_CHARS}}}")
+_RULE: Final = f"must be 1 to {MAX_KEY_CHARS} visible ASCII characters, other ones for each new request"
 
 IdempotencyKey = Annotated[str | None, HeaderParameter(name=KEY_HEADER, description=_RULE)]
 """A handler's parameter; `check_key` says whether it is valid."""

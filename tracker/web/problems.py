@@ -24,16 +24,16 @@ from tracker.errors import (
     UnavailableError,
     UnsupportedMediaTypeError,
 )
+from tracker.web.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES
 
-MAX_BODY_BYTES: Final = 65_536
-"""Largest body of a request, in bytes: the most that sendBeacon can send."""
+BODY_TOO_LARGE: Final = f"the body must be at most {MAX_BODY_BYTES} bytes"
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
 _DETAILS: Final = {
     404: "there is nothing under this path",
     405: "this path does not take this method; see the Allow header",
-    413: f"the body must be at most {MAX_BODY_BYTES} bytes",
+    413: BODY_TOO_LARGE,
 }
 """Details that replace those of Litestar's own exceptions, which say too little, by status."""
 
@@ -61,10 +61,15 @@ def problem_spec(description: str) -> ResponseSpec:
 
 BODY_PROBLEMS: Final = {
     400: problem_spec("A field or a header breaks its rule; the answer names both"),
-    413: problem_spec("The body is larger than 64 KiB"),
+    413: problem_spec(f"The body is larger than {MAX_BODY_BYTES // 1024} KiB"),
     415: problem_spec("The body is not JSON by its content type"),
 }
 """Problems that every route that takes JSON may answer, by status, for OpenAPI."""
+
+ADDRESS_PROBLEMS: Final = {
+    431: problem_spec(f"The address is too long: with all headers at most {MAX_HEADER_BYTES // 1024} KiB")
+}
+"""Problems that every route whose query may be long may answer, by status, for OpenAPI."""
 
 
 def problem(status: int, detail: str, **more: str) -> Problem:

@@ -18,7 +18,7 @@ MAX_LIMIT: Final = 1000
 
 DEFAULT_LIMIT: Final = 100
 
-_LIMIT: Final = re.compile("[0-9]{1,4}")
+_LIMIT: Final = re.compile(f"[0-9]{{1,{len(str(MAX_LIMIT))}}}")
 
 
 def text_parameter(description: str, **schema: Any) -> QueryParameter:  # noqa: ANN401  # fields of Schema
@@ -53,12 +53,17 @@ def limit_parameter(
     return text_parameter(description, type=OpenAPIType.INTEGER, minimum=1, maximum=largest, default=default)
 
 
+def limit_rule(largest: int = MAX_LIMIT) -> str:
+    """Return the rule for the number of entries on a page that has `largest` at most."""
+    return f"must be an integer from 1 to {largest}"
+
+
 def limit_of(text: str | None, *, default: int = DEFAULT_LIMIT, largest: int = MAX_LIMIT) -> int:
     """Return how many entries a page has at most; raise InvalidInputError if `text` does not say it."""
     if text is None:
         return default
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= largest:
-        raise InvalidInputError("limit", f"must be an integer from 1 to {largest}")
+        raise InvalidInputError("limit", limit_rule(largest))
     return int(text)
 
 

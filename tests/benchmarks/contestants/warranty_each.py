@@ -31,8 +31,9 @@ from tracker.runtime.job_runners import running_jobs
 from tracker.settings import DatabaseSettings, ProcessSettings, Switch
 from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Peer
 from tracker.web.fast_lane.lanes import Lanes
+from tracker.web.limits import MAX_BODY_BYTES
 from tracker.web.middleware.browser_policy import Guard
-from tracker.web.problems import EXCEPTION_HANDLERS, MAX_BODY_BYTES
+from tracker.web.problems import EXCEPTION_HANDLERS
 from tracker.web.server.connection import Protocol
 
 

@@ -11,8 +11,9 @@ import pytest
 import stripe
 
 from tracker.errors import InvalidInputError, NotConfiguredError
+from tracker.features.checkout.dto import SIGNATURE_TOLERANCE_S
 from tracker.features.checkout.payments.protocol import Notice, Outcome, Paid, Refused
-from tracker.features.checkout.payments.stripe import ORDER, SIGNATURE_TOLERANCE_S, StripeProcessor
+from tracker.features.checkout.payments.stripe import ORDER, StripeProcessor
 
 SECRET = "whsec_of_this_test"  # noqa: S105  # of this test alone
 ORDER_ID = str(uuid.uuid4())

@@ -26,6 +26,8 @@ from tracker.features.reservations.domain import SHOWN
 from tracker.kit.clock import stamp_time
 from tracker.kit.text_rules import NO_NUL_PATTERN
 
+QUANTITY_RULE: Final = f"must be an integer from 0 to {MAX_QUANTITY}, or null"
+
 ExternalId = Annotated[
     str,
     Meta(
@@ -56,7 +58,7 @@ Cents = Annotated[
 ]
 Quantity = Annotated[
     int,
-    Meta(ge=0, le=MAX_QUANTITY, description=f"must be an integer from 0 to {MAX_QUANTITY}, or null", examples=[2]),
+    Meta(ge=0, le=MAX_QUANTITY, description=QUANTITY_RULE, examples=[2]),
 ]
 
 

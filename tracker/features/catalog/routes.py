@@ -17,7 +17,7 @@ from tracker.features.catalog.dto import (
 )
 from tracker.features.catalog.service import Catalog
 from tracker.kit.text_rules import NO_NUL_PATTERN
-from tracker.web.problems import AnyRequest, problem_spec
+from tracker.web.problems import ADDRESS_PROBLEMS, AnyRequest, problem_spec
 from tracker.web.query_parameters import check_parameters, limit_of, limit_parameter, text_parameter
 
 _PARAMETERS: Final = ("sku", "q", "after", "limit")
@@ -32,7 +32,7 @@ _SKU: Final = Schema(
     summary="Show products",
     responses={
         400: problem_spec("A parameter breaks its rule; the answer names both"),
-        431: problem_spec("The address is too long: with all headers at most 16 KiB"),
+        **ADDRESS_PROBLEMS,
         503: problem_spec("Try again after Retry-After seconds"),
     },
     tags=["catalog"],

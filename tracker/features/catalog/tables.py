@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Table, Text, text, true
 
-from tracker.features.catalog.domain import PUNCTUATION
+from tracker.features.catalog.domain import MAX_SKU_BYTES, PUNCTUATION
 from tracker.postgres.metadata import metadata
 
 _QUOTED: Final = PUNCTUATION.replace("'", "''")
@@ -24,7 +24,7 @@ products = Table(
     Column("price", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("active", Boolean, nullable=False, server_default=true()),
-    CheckConstraint("octet_length(sku) BETWEEN 1 AND 255", name="sku_length"),
+    CheckConstraint(f"octet_length(sku) BETWEEN 1 AND {MAX_SKU_BYTES}", name="sku_length"),
     CheckConstraint("price >= 0", name="price_not_negative"),
     CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_known"),
     Index("ix_products_title", text(TITLE_WORDS), postgresql_using="gin"),

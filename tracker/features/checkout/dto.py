@@ -1,11 +1,21 @@
 """Structs that a checkout takes and gives."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from tracker.features.checkout.domain import Status
+
+MAX_METHOD_CHARS: Final = 255
+"""Longest name of a payment method, in characters."""
+
+SIGNATURE_HEADER: Final = "Stripe-Signature"
+
+SIGNATURE_TOLERANCE_S: Final = 300
+"""Maximum age of a webhook, in seconds; Stripe signs each delivery anew."""
+
+SIGNATURE_RULE: Final = f"must be a signature of this body by Stripe, at most {SIGNATURE_TOLERANCE_S} seconds old"
 
 
 class CheckoutIn(Struct):
@@ -14,8 +24,10 @@ class CheckoutIn(Struct):
     payment_method: Annotated[
         str,
         Meta(
-            pattern=r"^[\x21-\x7e]{1,255}$(?!\n)",  # in Python `$` is also before a last newline, elsewhere it is not
-            description="must be a string of 1 to 255 visible ASCII characters: what the payment processor calls it",
+            # In Python `$` is also before a last newline, elsewhere it is not.
+            pattern=rf"^[\x21-\x7e]{{1,{MAX_METHOD_CHARS}}}$(?!\n)",
+            description=f"must be a string of 1 to {MAX_METHOD_CHARS} visible ASCII characters: "
+            "what the payment processor calls it",
             examples=["accepted"],
         ),
     ]

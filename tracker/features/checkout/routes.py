@@ -13,7 +13,7 @@ from tracker.features.carts.cookie import cart_id_of_cookie
 from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.features.carts.domain import parse_cart_id
 from tracker.features.checkout.domain import Status
-from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
+from tracker.features.checkout.dto import SIGNATURE_HEADER, CheckoutIn, OrderLineOut, OrderOut
 from tracker.features.checkout.service import NOT_YOURS, Checkout, Found
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.kit.text_rules import uuid_of
@@ -124,7 +124,7 @@ async def show_order(
     responses={
         400: problem_spec("The message is not one that Stripe has signed lately"),
         403: problem_spec("A browser sent it, for a page whose origin is not listed"),
-        413: problem_spec("The body is larger than 64 KiB"),
+        413: BODY_PROBLEMS[413],
         501: problem_spec("No payment processor is configured, or no secret for its webhooks"),
         503: problem_spec("Try again after Retry-After seconds"),
     },
@@ -133,7 +133,7 @@ async def show_order(
 async def hear_stripe(
     request: AnyRequest,
     checkout: Checkouts,
-    signature: Annotated[str, HeaderParameter(name="Stripe-Signature", description="As Stripe sets it")] = "",
+    signature: Annotated[str, HeaderParameter(name=SIGNATURE_HEADER, description="As Stripe sets it")] = "",
 ) -> None:
     """Take a webhook of Stripe's: what became of a payment."""
     await checkout.hear(await request.body(), signature)

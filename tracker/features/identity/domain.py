@@ -16,6 +16,13 @@ Subject = Annotated[
 ]
 """The provider's name for a customer: never another one's, and kept as it is, letter case and all."""
 
+LOGIN_MAX_AGE_S: Final = 10 * 60
+"""Seconds that a login may take: time to find the password and the second factor."""
+
+LOG_IN_AGAIN: Final = "log in again at /login"
+
+NO_LOGIN: Final = f"no login was begun in this browser in the last {LOGIN_MAX_AGE_S // 60} minutes; {LOG_IN_AGAIN}"
+
 MAX_RETURN_ADDRESS_CHARS: Final = 1024
 
 RETURN_ADDRESS_RULE: Final = (

@@ -14,10 +14,18 @@ from urllib.parse import urlencode
 from tracker.errors import ConfigurationError, InvalidInputError, NotConfiguredError, UnauthenticatedError
 from tracker.features.identity.client import CodeRefusedError, Discovery, ProviderClient
 from tracker.features.identity.cookie import Cookie, values_of
-from tracker.features.identity.domain import Caller, Customer, check_return_address, check_same_site
+from tracker.features.identity.domain import (
+    LOG_IN_AGAIN,
+    LOGIN_MAX_AGE_S,
+    NO_LOGIN,
+    Caller,
+    Customer,
+    check_return_address,
+    check_same_site,
+)
 from tracker.features.identity.provider_keys import Kept, Keys
 from tracker.features.identity.service import Callback, Redirection
-from tracker.features.identity.session import LOGIN_MAX_AGE_S, SESSION_MAX_AGE_S, Login, Sealer, Session
+from tracker.features.identity.session import SESSION_MAX_AGE_S, Login, Sealer, Session
 from tracker.features.identity.settings import IdentitySettings
 from tracker.features.identity.tokens import TokenVerifier
 from tracker.kit.clock import Clock
@@ -31,8 +39,6 @@ SECRET_BYTES: Final = 32
 
 MAX_ERROR_CHARS: Final = 200
 """Most characters of a provider's error that are shown."""
-
-_AGAIN: Final = "log in again at /login"
 
 
 class OpenID:
@@ -97,25 +103,24 @@ class OpenID:
         browsers = self._of_browsers()
         login = browsers.login_of(caller)
         if login is None:
-            msg = f"no login was begun in this browser in the last {LOGIN_MAX_AGE_S // 60} minutes; {_AGAIN}"
-            raise InvalidInputError("", msg)
+            raise InvalidInputError("", NO_LOGIN)
         if not hmac.compare_digest(login.state.encode(), (callback.state or "").encode("utf-8", "replace")):
-            raise InvalidInputError("state", f"is not that of the login last begun in this browser; {_AGAIN}")
+            raise InvalidInputError("state", f"is not that of the login last begun in this browser; {LOG_IN_AGAIN}")
         provider = await self._discovery.get()
         _check_issuer(callback, provider)
         if callback.error is not None:
-            raise InvalidInputError("", f"the identity provider refused the login: {_shown(callback)}; {_AGAIN}")
+            raise InvalidInputError("", f"the identity provider refused the login: {_shown(callback)}; {LOG_IN_AGAIN}")
         if not callback.code:
-            raise InvalidInputError("code", f"is required; {_AGAIN}")
+            raise InvalidInputError("code", f"is required; {LOG_IN_AGAIN}")
         try:
             token = await self._client.exchange(
                 provider, code=callback.code, redirect_uri=_redirect_uri(caller), verifier=login.verifier
             )
             customer = await self._tokens.verify_id_token(token, browsers.client_id, login.nonce)
         except CodeRefusedError as error:
-            raise InvalidInputError("code", f"is refused: {error}; {_AGAIN}") from error
+            raise InvalidInputError("code", f"is refused: {error}; {LOG_IN_AGAIN}") from error
         except UnauthenticatedError as error:
-            msg = f"what the identity provider says about the customer is not valid: {error}; {_AGAIN}"
+            msg = f"what the identity provider says about the customer is not valid: {error}; {LOG_IN_AGAIN}"
             raise InvalidInputError("", msg) from error
         session = Session(customer.subject, self._now_s() + SESSION_MAX_AGE_S)
         return Redirection(login.return_to, browsers.sessions.seal(session), SESSION_MAX_AGE_S)
@@ -171,7 +176,7 @@ def _check_issuer(callback: Callback, provider: Discovery) -> None:
     """Check that the answer comes from our provider and no other that this browser knows (RFC 9207)."""
     must_be_there = provider.authorization_response_iss_parameter_supported
     if callback.iss != provider.issuer and (callback.iss is not None or must_be_there):
-        raise InvalidInputError("iss", f"is not that of the identity provider; {_AGAIN}")
+        raise InvalidInputError("iss", f"is not that of the identity provider; {LOG_IN_AGAIN}")
 
 
 def _shown(callback: Callback) -> str:

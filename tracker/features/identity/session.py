@@ -24,9 +24,6 @@ SESSION_MAX_AGE_S: Final = 12 * 60 * 60
 Then the provider is asked again, which answers at once while its own session lasts.
 """
 
-LOGIN_MAX_AGE_S: Final = 10 * 60
-"""Seconds that a login may take: time to find the password and the second factor."""
-
 MAX_SEALED_CHARS: Final = 4096
 """Longest sealed value, in characters: the most that browsers keep of a cookie."""
 

@@ -24,11 +24,20 @@ MAX_TITLE_BYTES: Final = 2048
 MAX_COST_CENTS: Final = 10**15 - 1
 """Highest cost, in cents: fifteen digits. A float, as most JSON parsers read a number, still holds them to the cent."""
 
-STORE_RULE: Final = "must be a string of 1 to 64 of A-Z, a-z, 0-9 and -"
-COST_RULE: Final = "must be a number from 0 to 9999999999999.99, exact to the cent"
+CENTS_PER_UNIT: Final = 100
+"""Cents in a unit of every currency that is counted here."""
+
+MAX_STORE_CHARS: Final = 64
+"""Longest id of a store, in characters, which are ASCII."""
+
+STORE_RULE: Final = f"must be a string of 1 to {MAX_STORE_CHARS} of A-Z, a-z, 0-9 and -"
+COST_RULE: Final = f"must be a number from 0 to {Decimal(MAX_COST_CENTS) / CENTS_PER_UNIT}, exact to the cent"
+
+STORE_PATTERN: Final = f"^[A-Za-z0-9-]{{1,{MAX_STORE_CHARS}}}$"
+"""Pattern of a store's id, for a schema and for `check_store`."""
 
 _CENT: Final = Decimal("0.01")
-_STORE: Final = re.compile("[A-Za-z0-9-]{1,64}")
+_STORE: Final = re.compile(STORE_PATTERN)
 _MAX_NUMBER_CHARS: Final = 28
 """Most characters of a cost as it is written: Decimal multiplies so many digits without rounding."""
 

@@ -1,25 +1,24 @@
 """Structs that clients of the warranties send and get."""
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from tracker.features.warranties.domain import (
+    CENTS_PER_UNIT,
     COST_RULE,
     MAX_COST_CENTS,
     MAX_TEXT_BYTES,
     MAX_TITLE_BYTES,
+    STORE_PATTERN,
     STORE_RULE,
     Sale,
     Warranty,
     cents_of,
 )
 from tracker.kit.text_rules import NO_NUL_PATTERN
-
-CENTS_PER_UNIT: Final = 100
-"""Cents in a unit of every currency that is counted here."""
 
 
 class WarrantyIn(Struct):
@@ -29,7 +28,7 @@ class WarrantyIn(Struct):
         str,
         Meta(
             description=STORE_RULE,
-            extra_json_schema={"pattern": "^[A-Za-z0-9-]{1,64}$"},
+            extra_json_schema={"pattern": STORE_PATTERN},
             examples=["b21ad0676f26439"],
         ),
     ]

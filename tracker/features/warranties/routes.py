@@ -15,14 +15,21 @@ from litestar.params import JSONBody, PathParameter, SkipValidation
 from litestar.response import Stream
 
 from tracker.errors import InvalidInputError
-from tracker.features.warranties.domain import MAX_TEXT_BYTES, Selection, Warranty, check_store, parse_warranty_id
+from tracker.features.warranties.domain import (
+    MAX_TEXT_BYTES,
+    STORE_PATTERN,
+    Selection,
+    Warranty,
+    check_store,
+    parse_warranty_id,
+)
 from tracker.features.warranties.dto import WarrantyIn, WarrantyOut, sale_of, shown
 from tracker.features.warranties.service import Warranties
 from tracker.kit.text_rules import NO_NUL_PATTERN, check_text
 from tracker.web.idempotency_key import IdempotencyKey, check_key, describe_key
 from tracker.web.middleware.responses import CutOff
-from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
-from tracker.web.query_parameters import check_parameters, limit_of, limit_parameter, text_parameter
+from tracker.web.problems import ADDRESS_PROBLEMS, BODY_PROBLEMS, AnyRequest, problem_spec
+from tracker.web.query_parameters import DEFAULT_LIMIT, check_parameters, limit_of, limit_parameter, text_parameter
 from tracker.web.strict_json import JSONOperation, StrictJSON
 
 AllWarranties = NamedDependency[SkipValidation[Warranties]]
@@ -91,7 +98,7 @@ def _text(description: str) -> object:
             list[WarrantyOut], description="The warranties, first created first", generate_examples=False
         ),
         400: problem_spec("A parameter is missing or breaks its rule; the answer names both"),
-        431: problem_spec("The address is too long: with all headers at most 16 KiB"),
+        **ADDRESS_PROBLEMS,
         **_UNAVAILABLE,
     },
     response_headers=[
@@ -107,7 +114,7 @@ async def list_warranties(
     item_type: Annotated[str | None, _text("Those for items of this type")] = None,
     store_uuid: Annotated[
         str | None,
-        text_parameter(f"Those of this store; {_TOGETHER}.", type=OpenAPIType.STRING, pattern="^[A-Za-z0-9-]{1,64}$"),
+        text_parameter(f"Those of this store; {_TOGETHER}.", type=OpenAPIType.STRING, pattern=STORE_PATTERN),
     ] = None,
     after: Annotated[
         str | None,
@@ -118,7 +125,8 @@ async def list_warranties(
         ),
     ] = None,
     limit: Annotated[
-        str | None, limit_parameter("Warranties of a page; without it all, or 100 behind `after`.", default=None)
+        str | None,
+        limit_parameter(f"Warranties of a page; without it all, or {DEFAULT_LIMIT} behind `after`.", default=None),
     ] = None,
 ) -> Response[list[WarrantyOut]] | Stream:
     """List all warranties, or those of one item at one store, first created first: all at once, or by pages."""

@@ -18,6 +18,7 @@ from sqlalchemy import (
     text,
 )
 
+from tracker.features.warranties.domain import MAX_STORE_CHARS, MAX_TEXT_BYTES
 from tracker.postgres.metadata import metadata
 
 stores = Table(
@@ -25,7 +26,7 @@ stores = Table(
     metadata,
     Column("store_uuid", Text, primary_key=True),
     Column("created_at", DateTime(timezone=True), nullable=False),
-    CheckConstraint("octet_length(store_uuid) BETWEEN 1 AND 64", name="store_uuid_length"),
+    CheckConstraint(f"octet_length(store_uuid) BETWEEN 1 AND {MAX_STORE_CHARS}", name="store_uuid_length"),
 )
 
 warranty_items = Table(
@@ -36,8 +37,8 @@ warranty_items = Table(
     Column("item_title", Text, nullable=False),
     Column("item_cost", BigInteger, nullable=False),
     Column("updated_stamp", BigInteger, nullable=False),
-    CheckConstraint("octet_length(item_type) BETWEEN 1 AND 255", name="item_type_length"),
-    CheckConstraint("octet_length(item_sku) BETWEEN 1 AND 255", name="item_sku_length"),
+    CheckConstraint(f"octet_length(item_type) BETWEEN 1 AND {MAX_TEXT_BYTES}", name="item_type_length"),
+    CheckConstraint(f"octet_length(item_sku) BETWEEN 1 AND {MAX_TEXT_BYTES}", name="item_sku_length"),
     CheckConstraint("item_cost >= 0", name="item_cost_not_negative"),
     # Popular items change with every group; with room on the page that touches no index.
     postgresql_with={"fillfactor": 90},

@@ -20,6 +20,7 @@ from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 from msgspec import Struct
 
+from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
 from tracker.web.openapi.swagger_ui import SwaggerUI, docs_router
 from tracker.web.problems import ANSWERS, PROBLEM_MEDIA_TYPE, RETRY_AFTER, Header, Problem
 
@@ -62,8 +63,8 @@ TAGS: Final = [
 
 _BELOW: Final = {
     400: "This is no valid HTTP request",
-    408: "The request did not arrive within 10 s",
-    431: "The request line and all headers together are larger than 16 KiB",
+    408: f"The request did not arrive within {REQUEST_TIMEOUT_S:.0f} s",
+    431: f"The request line and all headers together are larger than {MAX_HEADER_BYTES // 1024} KiB",
     503: "Too many connections are open, or the service is stopping; try again after Retry-After seconds",
 }
 """Descriptions of the answers that the connection itself may give to any request, by status."""

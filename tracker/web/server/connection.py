@@ -29,14 +29,9 @@ from tracker.errors import UnavailableError
 from tracker.telemetry.request_counts import CLIENT_LEFT, Traffic
 from tracker.telemetry.request_id import HEADER, new_request_id
 from tracker.web.fast_lane.interface import Answerer, Lane, Later, Peer, Reply
+from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
 from tracker.web.middleware.browser_policy import SECURITY_LINES, lines_of
 from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem, status_and_lines
-
-MAX_HEADER_BYTES: Final = 16 * 1024
-"""Largest size in bytes of the request line and all headers together."""
-
-REQUEST_TIMEOUT_S: Final = 10.0
-"""Seconds within which a request must be here as a whole, from its first byte or from the start of the connection."""
 
 GOODBYE_TIMEOUT_S: Final = 2.0
 """Seconds that a client has to end TLS after the server has; uvloop would wait for 30 s."""

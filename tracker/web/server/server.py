@@ -10,7 +10,8 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from tracker.web.server.connection import REQUEST_TIMEOUT_S, Protocol
+from tracker.web.limits import REQUEST_TIMEOUT_S
+from tracker.web.server.connection import Protocol
 
 CONFIRMATIONS_TIMEOUT_S: Final = 2.0
 """Seconds after a stop began in which PostgreSQL or the disk may still confirm items; then the requests that wait for

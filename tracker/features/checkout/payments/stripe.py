@@ -19,6 +19,7 @@ import stripe
 from msgspec import Meta, Raw, Struct
 
 from tracker.errors import ConfigurationError, InvalidInputError, NotConfiguredError
+from tracker.features.checkout.dto import SIGNATURE_HEADER, SIGNATURE_RULE, SIGNATURE_TOLERANCE_S
 from tracker.features.checkout.payments.protocol import (
     Charge,
     Notice,
@@ -36,9 +37,6 @@ CALL_TIMEOUT_S: Final = 20.0
 
 NETWORK_RETRIES: Final = 2
 """Number of times that the library tries again, after about 0.5 s, then 1 s, with the same key."""
-
-SIGNATURE_TOLERANCE_S: Final = 300
-"""Maximum age of a webhook, in seconds; Stripe signs each delivery anew."""
 
 MAX_REASON_CHARACTERS: Final = 500
 
@@ -260,5 +258,4 @@ def _verify(payload: bytes, signature: str, secret: str) -> None:
             return
     except (stripe.SignatureVerificationError, UnicodeDecodeError):
         pass
-    rule = f"must be a signature of this body by Stripe, at most {SIGNATURE_TOLERANCE_S} seconds old"
-    raise InvalidInputError("Stripe-Signature", rule)
+    raise InvalidInputError(SIGNATURE_HEADER, SIGNATURE_RULE)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import REPO, Database, StartTracker, Tracker, clean_environ
 from tests.support.oidc import Provider
+from tracker.features.examples import EXAMPLES
 
 SCHEMATHESIS = REPO / "tests" / "support" / "schemathesis"
 
@@ -126,3 +127,12 @@ def test_the_document_describes_every_route(tracker: Tracker) -> None:
     quantity = document["components"]["schemas"]["ItemIn"]["properties"]["quantity"]["anyOf"][0]
     assert (quantity["minimum"], quantity["maximum"]) == (0, 2**31 - 1)
     assert set(document["paths"]["/item"]["post"]["requestBody"]["content"]) == {"application/json", "text/plain"}
+
+
+def test_every_example_is_of_an_operation_and_an_answer_that_there_are(tracker: Tracker) -> None:
+    document = tracker.client.get("/docs/openapi.json").json()
+    answers = {op["operationId"]: op["responses"] for path in document["paths"].values() for op in path.values()}
+    for operation, status in EXAMPLES.problems:
+        assert str(status) in answers[operation], (operation, status)
+    assert {*EXAMPLES.fields, *EXAMPLES.parameters, *EXAMPLES.request_bodies} <= set(answers)
+    assert set(EXAMPLES.schemas) <= {type(body).__name__ for body in EXAMPLES.bodies}

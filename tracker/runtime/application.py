@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from tracker.features.examples import MODELS
+from tracker.features.examples import EXAMPLES
 from tracker.ingest.folder_metrics import DeadLetterCounts, orphaned_samples
 from tracker.metrics.database_values import DatabaseValues
 from tracker.metrics.routes import show_metrics
@@ -87,7 +87,7 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         request_max_body_size=MAX_BODY_BYTES,
-        openapi_config=openapi_config(metadata.version("tracker"), MODELS),
+        openapi_config=openapi_config(metadata.version("tracker"), EXAMPLES),
         on_app_init=[answer_options],
         logging_config=None,
     )

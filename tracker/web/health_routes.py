@@ -1,6 +1,7 @@
 """The health of the process, for load balancers and for what watches it."""
 
 from collections.abc import Callable
+from typing import Final
 
 from litestar import get
 from litestar.di import NamedDependency
@@ -8,13 +9,20 @@ from litestar.params import SkipValidation
 from msgspec import Struct
 
 from tracker.errors import UnavailableError
+from tracker.web.openapi.examples import Examples
 from tracker.web.problems import problem_spec
+
+NOT_READY: Final = "no items are accepted now: buffer, journal or disk are full, or a task has ended; the log says more"
 
 
 class Health(Struct):
     """How the process is."""
 
     status: str
+
+
+EXAMPLES: Final = Examples(bodies=[Health("live")], problems={("ready", 503): NOT_READY})
+"""Examples for the API's document."""
 
 
 @get("/health/live", summary="Ask whether the process lives", tags=["health"])
@@ -32,6 +40,5 @@ async def live() -> Health:
 async def ready(accepts_items: NamedDependency[SkipValidation[Callable[[], bool]]]) -> Health:
     """Answer 200 while the next item would be accepted, else 503."""
     if not accepts_items():
-        msg = "no items are accepted now: buffer, journal or disk are full, or a task has ended; the log says more"
-        raise UnavailableError(msg)
+        raise UnavailableError(NOT_READY)
     return Health("ready")

@@ -81,7 +81,7 @@ NOT_YOURS: Final = "this is no cart of yours; POST /carts/claim makes the one of
 
 NOTHING_CHARGED: Final = "nothing was charged; try again with another Idempotency-Key"
 
-_KEY_REUSED: Final = "this Idempotency-Key was used for another checkout; take a new one"
+KEY_REUSED: Final = "this Idempotency-Key was used for another checkout; take a new one"
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Checkout:
                 lines, next_cart_id = placed
                 return Found(await self._pay(order), lines, next_cart_id, next_cart_id)
         if (order.cart_id, order.payment_method) != (cart_id, method):
-            raise KeyReusedError(_KEY_REUSED)
+            raise KeyReusedError(KEY_REUSED)
         await self._settled(order)
         return await self.find(customer, order.id)
 
@@ -187,7 +187,7 @@ class Checkout:
             )
             next_cart_id = await customer_service.purchase(connection, cart_id, customer, self._stamper.next())
             if not await store.create(connection, order, lines):
-                raise KeyReusedError(_KEY_REUSED)
+                raise KeyReusedError(KEY_REUSED)
             await self._settle_later(connection, order.id)
         self.counts.placed += 1
         return order, (lines, next_cart_id)

@@ -46,7 +46,7 @@ Each keeps a page in memory for as long as its reader takes.
 WISH_BYTES: Final = 2048
 """Bytes of memory for a warranty that waits to be committed, beside its title."""
 
-_KEY_REUSED: Final = "this Idempotency-Key was used for another warranty of this store; take a new one"
+KEY_REUSED: Final = "this Idempotency-Key was used for another warranty of this store; take a new one"
 
 _OF_SALE: Final = ("item_type", "item_sku", "item_title", "item_cost")
 
@@ -240,4 +240,4 @@ def _repeated(one: _New, known: Known) -> Warranty | Exception:
     assert one.key is not None  # noqa: S101  # only a key can have kept it from being created
     first = known[one.key]
     same = all(getattr(first, field) == getattr(one.warranty, field) for field in _OF_SALE)
-    return first if same else KeyReusedError(_KEY_REUSED)
+    return first if same else KeyReusedError(KEY_REUSED)

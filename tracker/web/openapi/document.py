@@ -6,9 +6,9 @@ connection answers before Litestar is asked (`tracker.web.server.connection`), t
 and an example of everything are added to every operation here, so that no route needs to repeat them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from litestar import Request
@@ -18,28 +18,11 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
-from msgspec import Struct
 
 from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
+from tracker.web.openapi.examples import Examples
 from tracker.web.openapi.swagger_ui import SwaggerUI, docs_router
 from tracker.web.problems import ANSWERS, PROBLEM_MEDIA_TYPE, RETRY_AFTER, Header, Problem
-
-
-class Models(NamedTuple):
-    """Schemas and examples of the features' Structs for the document."""
-
-    structs: Sequence[type[Struct]]
-    """Structs whose schemas msgspec makes."""
-
-    beside: Mapping[str, dict[str, Any]]
-    """Parts of a schema, by the name of its Struct, that the Struct's types cannot say."""
-
-    examples: Callable[[], dict[str, Any]]
-    """Function that returns the example of each Struct, by its name."""
-
-    problem_example: Callable[[str, int], dict[str, Any]]
-    """Function that returns an example of the problem that an operation answers with a status."""
-
 
 DESCRIPTION: Final = """\
 Tracks what shoppers put into their carts: answers at once, stores in PostgreSQL milliseconds later.
@@ -88,37 +71,8 @@ _HEADERS: Final = {
 }
 """Headers of every answer with a certain status, by status."""
 
-_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    "logOut": {
-        "in": "header",
-        "name": "Origin",
-        "description": "Tracker's own origin, as browsers send it: no other site's page may log a customer out.",
-        "required": True,
-        "schema": {**_STRING, "examples": ["https://tracker.example"]},
-    },
-    "comeBack": {
-        "in": "cookie",
-        "name": "login",
-        "description": "What `/login` has set, for 10 minutes; over https its name is `__Host-login`.",
-        "required": True,
-        "schema": _STRING,
-    },
-}
-"""Parameters that a handler reads from the request itself, so that Litestar does not describe them, by operation."""
 
-_EVENT: Final = {
-    "description": "An event as Stripe sends it, byte for byte: it is signed.",
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {"type": "object", "required": ["type"], "properties": {"type": _STRING}},
-            "example": {"type": "payment_intent.succeeded", "data": {"object": {"id": "pm_1"}}},
-        }
-    },
-}
-
-
-def openapi_config(version: str, models: Models) -> OpenAPIConfig:
+def openapi_config(version: str, examples: Examples) -> OpenAPIConfig:
     """Return the settings by which Litestar makes and serves the document."""
     return OpenAPIConfig(
         title="Tracker",
@@ -126,7 +80,7 @@ def openapi_config(version: str, models: Models) -> OpenAPIConfig:
         description=DESCRIPTION,
         path="/docs",
         openapi_router=docs_router(),
-        render_plugins=[SwaggerUI(), Document(models)],
+        render_plugins=[SwaggerUI(), Document(examples)],
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
         tags=TAGS,
@@ -158,33 +112,33 @@ def _operation_id(handler: HTTPRouteHandler, _: Method, path: list[str | PathPar
 class Document(JsonRenderPlugin):
     """Serves the document as JSON."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, examples: Examples) -> None:
         super().__init__(path="/openapi.json")
-        self._models = models
+        self._examples = examples
         self._document = b""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Return the document, which is made at the first request for it."""
         if not self._document:
-            _complete(openapi_schema, self._models)
+            _complete(openapi_schema, self._examples)
             self._document = super().render(request, openapi_schema)
         return self._document
 
 
-def _complete(document: dict[str, Any], models: Models) -> None:
-    structs = [*models.structs, Problem]
+def _complete(document: dict[str, Any], examples: Examples) -> None:
+    structs = [*map(type, examples.bodies), Problem]
     _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
-    for name, more in models.beside.items():
+    for name, more in examples.schemas.items():
         schemas[name] |= more
     document["components"]["schemas"].update(schemas)
-    shown = models.examples()
+    shown = examples.body()
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
         name = operation["operationId"]
-        operation.setdefault("parameters", []).extend([_PARAMETERS[name]] if name in _PARAMETERS else [])
+        operation.setdefault("parameters", []).extend(examples.parameters.get(name, ()))
         for parameter in operation["parameters"]:
             _forget_null(parameter)
-        if name == "hearStripe":
-            operation["requestBody"] = _EVENT
+        if name in examples.request_bodies:
+            operation["requestBody"] = examples.request_bodies[name]
         for content in _contents(operation.get("requestBody", {})):
             _add_example(content, shown)
         for status, description in _BELOW.items():
@@ -195,7 +149,7 @@ def _complete(document: dict[str, Any], models: Models) -> None:
                     "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
                 }
         for status, answer in operation["responses"].items():
-            _complete_answer(name, int(status), answer, schemas, shown, models.problem_example)
+            _complete_answer(name, int(status), answer, schemas, shown, examples.problem)
         operation["responses"] = dict(sorted(operation["responses"].items()))
     document["paths"]["/health/ready"]["get"]["responses"]["200"]["content"]["application/json"]["example"] = {
         "status": "ready"

@@ -10,12 +10,12 @@ from typing import Final
 from tracker.errors import NotConfiguredError
 from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Pending, Refused
 
-_REFUSAL: Final = Refused("the sandbox refuses this payment, as its method asks for")
+REFUSAL: Final = Refused("the sandbox refuses this payment, as its method asks for")
 _NOT_CHARGED: Final = Refused("the payment did not come through in time and was called off")
 
 _CONFIRMED: Final[dict[str, Outcome]] = {
     "accepted": Paid(),
-    "refused": _REFUSAL,
+    "refused": REFUSAL,
     "times-out-paid": Pending(),
     "times-out-unpaid": Pending(),
 }

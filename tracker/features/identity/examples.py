@@ -1,0 +1,38 @@
+"""Examples of logging in and out for the API's document, and the usual problems of all routes for customers."""
+
+from typing import Final
+
+from tracker.features.identity.domain import LOGIN_MAX_AGE_S, NO_LOGIN, RETURN_ADDRESS_RULE
+from tracker.features.identity.routes import Me
+from tracker.web.openapi.examples import Examples
+
+_STRING: Final = {"type": "string"}
+
+_ORIGIN: Final = {
+    "in": "header",
+    "name": "Origin",
+    "description": "Tracker's own origin, as browsers send it: no other site's page may log a customer out.",
+    "required": True,
+    "schema": {**_STRING, "examples": ["https://tracker.example"]},
+}
+
+_LOGIN: Final = {
+    "in": "cookie",
+    "name": "login",
+    "description": f"What `/login` has set, for {LOGIN_MAX_AGE_S // 60} minutes;"
+    " over https its name is `__Host-login`.",
+    "required": True,
+    "schema": _STRING,
+}
+
+EXAMPLES: Final = Examples(
+    bodies=[Me("anna")],
+    fields={"logIn": ("return_to", RETURN_ADDRESS_RULE), "logOut": ("return_to", RETURN_ADDRESS_RULE)},
+    usual_problems={
+        401: "log in at /login or send a bearer token",
+        403: "a request with a session cookie needs an Origin or Sec-Fetch-Site header, as browsers send them",
+        501: "this Tracker does not know any customers: set TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE",
+    },
+    problems={("comeBack", 400): NO_LOGIN},
+    parameters={"logOut": [_ORIGIN], "comeBack": [_LOGIN]},
+)

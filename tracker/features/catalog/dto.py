@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta, Struct
 
 from tracker.errors import InvalidInputError
@@ -34,18 +35,7 @@ class CatalogOut(Struct):
 
 def shown(products: Sequence[Product], *, unknown: Sequence[str] = (), following: str | None = None) -> CatalogOut:
     """Return products as clients get them; `following` is the page behind them."""
-    described = [
-        ProductOut(
-            sku=product.sku,
-            title=product.title,
-            description=product.description,
-            item_type=product.item_type,
-            price=product.price,
-            currency=product.currency,
-            active=product.active,
-        )
-        for product in products
-    ]
+    described = msgspec.convert(products, list[ProductOut], from_attributes=True)
     return CatalogOut(described, list(unknown), following)
 
 

@@ -3,6 +3,10 @@
 The SDK's sampler is not asked: it takes 3 µs for a request that is not traced, a sixth of what answering one takes.
 The decision is made here, by the same variables, in 0.1.
 
+Nor does OpenTelemetry's propagator read and write `traceparent`: it takes 4.1 µs to read one instead of 1.6, for every
+request that brings it, traced or not, and 2.1 instead of 0.6 to write one. It passes over a `traceparent` of a later
+version with more than 512 characters, and sends the flags of our spans as 03 (sampled, with a random id), not 01.
+
 What waits to be sent is bounded (OTEL_BSP_MAX_QUEUE_SIZE spans, 2,048 if not set), and dropped beyond. A
 collector that is away is no news for who is served.
 """

@@ -1,7 +1,9 @@
 """A webhook counts only if Stripe has signed it lately, and only if it is about a payment of ours."""
 
 import asyncio
+import contextlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import stripe
 
 from tracker.errors import InvalidInputError, NotConfiguredError
 from tracker.features.checkout.dto import SIGNATURE_TOLERANCE_S
-from tracker.features.checkout.payments.protocol import Notice, Outcome, Paid, Refused
+from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Refused
 from tracker.features.checkout.payments.stripe import ORDER, StripeProcessor
 
 SECRET = "whsec_of_this_test"  # noqa: S105  # of this test alone
@@ -121,3 +123,39 @@ def test_without_the_secret_no_webhook_is_believed() -> None:
     with pytest.raises(NotConfiguredError, match="TRACKER_STRIPE_WEBHOOK_SECRET"):
         processor.notice(payload.encode(), signed(payload, ""))
     asyncio.run(processor.close())
+
+
+def test_no_telemetry_goes_to_stripe() -> None:
+    answer = b'{"id": "pi_1", "object": "payment_intent", "status": "requires_confirmation"}'
+    sent: list[bytes] = []
+
+    async def main() -> None:
+        has_left = asyncio.Event()
+
+        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                while True:
+                    sent.append(await reader.readuntil(b"\r\n\r\n"))
+                    length = re.search(rb"content-length: (\d+)", sent[-1], re.IGNORECASE)
+                    assert length is not None
+                    await reader.readexactly(int(length[1]))
+                    writer.write(b"HTTP/1.1 200 OK\r\nRequest-Id: req_1\r\nContent-Length: %d\r\n\r\n" % len(answer))
+                    writer.write(answer)
+            writer.close()
+            has_left.set()
+
+        server = await asyncio.start_server(hear, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        processor = StripeProcessor("sk_test_x", webhook_secret=None, url=f"http://{host}:{port}")
+        charge = Charge(order_id=ORDER_ID, total=100, currency="EUR", method="pm_1")
+        for _ in range(2):  # the library tells of the first call in the second
+            assert await processor.begin(charge) == "pi_1"
+        await processor.close()
+        async with asyncio.timeout(30):
+            await has_left.wait()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
+    assert len(sent) == 2
+    assert all(b"x-stripe-client-user-agent" in head.lower() and b"telemetry" not in head.lower() for head in sent)

@@ -85,10 +85,7 @@ class _Event(Struct):
 
 
 class StripeProcessor:
-    """Charges customers by Stripe, with a client of its own.
-
-    It uses nothing of the library's global state but its telemetry, which is switched off.
-    """
+    """Charges customers by Stripe, with a client of its own."""
 
     name = "stripe"
 
@@ -96,8 +93,6 @@ class StripeProcessor:
         """Use the API at `url`. Raises ConfigurationError for a key that no header can hold."""
         if not secret_key.isascii() or not secret_key.isprintable():
             raise ConfigurationError("TRACKER_STRIPE_SECRET_KEY must be printable ASCII characters")
-        # It would write a file into the home folder, and its id into each request.
-        stripe.enable_telemetry = False
         self._webhook_secret = webhook_secret
         self._http = HTTPClient(timeout_s=CALL_TIMEOUT_S)
         client = stripe.StripeClient(

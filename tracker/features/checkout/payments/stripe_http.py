@@ -16,6 +16,10 @@ from msgspec import Struct
 
 from tracker.telemetry import tracing
 
+# It would write a file into the home folder, and its id into each request. The library (16) has this switch for the
+# process alone, none for a client, and asks it at each request; this module is the first of ours that imports it.
+stripe.enable_telemetry = False
+
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 CONNECT_TIMEOUT_S: Final = 5.0

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO
-from tracker.settings import Settings, variable_of
+from tests.support.settings import KINDS
+from tracker.settings import variable_of
 
 README = REPO / "README.md"
 DOCUMENTS = [README, REPO / "CONTRIBUTING.md", REPO / "CHANGELOG.md", *sorted((REPO / "tracker/docs").rglob("*.md"))]
@@ -61,4 +62,4 @@ def test_every_target_of_the_makefile_is_described_to_contributors() -> None:
 def test_the_guide_of_the_settings_lists_each_once() -> None:
     guide = (REPO / "tracker/docs/settings.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(DATABASE_URL|TRACKER_\w+)` \|", guide, re.MULTILINE)
-    assert sorted(listed) == sorted(map(variable_of, Settings.__struct_fields__))
+    assert sorted(listed) == sorted(variable_of(name) for kind in KINDS for name in kind.__struct_fields__)

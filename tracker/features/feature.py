@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
     from tracker.telemetry.families import Family, Sample
     from tracker.web.fast_lane.interface import Begin
     from tracker.web.middleware.browser_policy import Guard
+    from tracker.web.openapi.examples import Examples
     from tracker.web.rate_limit import RateLimits
 
     DatabaseSource = Callable[[AsyncConnection], Awaitable[Iterable[Sample]]]
@@ -125,6 +126,9 @@ class Feature:
 
     serve: Callable[[Parts], Served] | None = None
     """Builds what serves; raises ConfigurationError."""
+
+    examples: "Callable[[], Examples] | None" = None
+    """Returns the examples of its requests and answers, for the API's document."""
 
     jobs: Callable[[JobParts], FeatureJobs | None] | None = None
     """Builds the jobs; None if they are switched off. Raises ConfigurationError."""

@@ -9,25 +9,26 @@ from litestar import Litestar
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from tracker.features.examples import EXAMPLES
 from tracker.ingest.folder_metrics import DeadLetterCounts, orphaned_samples
 from tracker.metrics.database_values import DatabaseValues
 from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
 from tracker.metrics.worker_files import Workers
 from tracker.runtime.context import Context
+from tracker.runtime.features import FEATURES
 from tracker.runtime.job_runners import Jobs, running_jobs
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.settings import FolderSettings, ProcessSettings, Switch
 from tracker.telemetry.families import Families
 from tracker.telemetry.request_counts import Traffic
 from tracker.telemetry.request_metrics import request_samples
+from tracker.web import health_routes
 from tracker.web.dependencies import given
-from tracker.web.health_routes import live, ready
 from tracker.web.limits import MAX_BODY_BYTES
 from tracker.web.middleware.browser_policy import Guarded
 from tracker.web.middleware.request_log import Edge
 from tracker.web.openapi.document import openapi_config
+from tracker.web.openapi.examples import OF_ALL, Examples, joined
 from tracker.web.options_method import answer_options
 from tracker.web.problems import EXCEPTION_HANDLERS
 
@@ -75,8 +76,8 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
     app = _Application(
         route_handlers=[
             *(route for served in context.features for route in served.routes),
-            live,
-            ready,
+            health_routes.live,
+            health_routes.ready,
             *([show_metrics] if shows_metrics else []),
         ],
         dependencies={
@@ -87,13 +88,19 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         request_max_body_size=MAX_BODY_BYTES,
-        openapi_config=openapi_config(metadata.version("tracker"), EXAMPLES),
+        openapi_config=openapi_config(metadata.version("tracker"), all_examples()),
         on_app_init=[answer_options],
         logging_config=None,
     )
     # Around all of it, as Litestar's CORS is: its middlewares do not see what has no route.
     app.asgi_handler = Edge(Guarded(app.asgi_handler, context.guard))
     return app
+
+
+def all_examples() -> Examples:
+    """Return the examples of all features, and those of no feature."""
+    of_features = [feature.examples() for feature in FEATURES if feature.examples is not None]
+    return joined([OF_ALL, health_routes.EXAMPLES, *of_features])
 
 
 def _workers(context: Context, families: Families) -> Workers:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from tracker.features.carts.batch_writer import BatchWriter, FollowUp
+    from tracker.web.openapi.examples import Examples
 
 
 def follow_up_of(settings: Settings) -> "FollowUp | None":
@@ -57,4 +58,11 @@ def tables() -> "Sequence[Table]":
     return [carts, horizon, items]
 
 
-FEATURE = Feature(tables=tables, serve=serve)
+def examples() -> "Examples":
+    """Return the examples for the API's document."""
+    from tracker.features.carts.examples import EXAMPLES
+
+    return EXAMPLES
+
+
+FEATURE = Feature(tables=tables, serve=serve, examples=examples)

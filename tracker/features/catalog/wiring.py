@@ -8,6 +8,8 @@ from tracker.features.feature import Feature, Parts, Served
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from tracker.web.openapi.examples import Examples
+
 
 def serve(parts: Parts) -> Served:
     """Build what serves the catalog."""
@@ -26,4 +28,11 @@ def tables() -> "Sequence[Table]":
     return [products]
 
 
-FEATURE = Feature(tables=tables, serve=serve)
+def examples() -> "Examples":
+    """Return the examples for the API's document."""
+    from tracker.features.catalog.examples import EXAMPLES
+
+    return EXAMPLES
+
+
+FEATURE = Feature(tables=tables, serve=serve, examples=examples)

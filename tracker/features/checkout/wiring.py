@@ -14,6 +14,8 @@ SETTLING_CONCURRENCY: Final = 10
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from tracker.web.openapi.examples import Examples
+
 
 def serve(parts: Parts) -> Served:
     """Build what sells carts; without a payment processor its routes say what to set."""
@@ -81,4 +83,11 @@ def tables() -> "Sequence[Table]":
     return [order_lines, orders]
 
 
-FEATURE = Feature(settings=CheckoutSettings, tables=tables, serve=serve, jobs=jobs, metrics=metrics)
+def examples() -> "Examples":
+    """Return the examples for the API's document."""
+    from tracker.features.checkout.examples import EXAMPLES
+
+    return EXAMPLES
+
+
+FEATURE = Feature(settings=CheckoutSettings, tables=tables, serve=serve, examples=examples, jobs=jobs, metrics=metrics)

@@ -1,7 +1,12 @@
 """The carts of customers, as the rest of Tracker sees them."""
 
+from typing import TYPE_CHECKING
+
 from tracker.features.carts.wiring import follow_up_of
 from tracker.features.feature import Feature, Parts, Served
+
+if TYPE_CHECKING:
+    from tracker.web.openapi.examples import Examples
 
 
 def serve(parts: Parts) -> Served:
@@ -28,4 +33,11 @@ def serve(parts: Parts) -> Served:
     )
 
 
-FEATURE = Feature(serve=serve)
+def examples() -> "Examples":
+    """Return the examples for the API's document."""
+    from tracker.features.customer_carts.examples import EXAMPLES
+
+    return EXAMPLES
+
+
+FEATURE = Feature(serve=serve, examples=examples)

@@ -8,6 +8,7 @@ from tracker.settings import WebSettings
 
 if TYPE_CHECKING:
     from tracker.features.identity.service import Identity
+    from tracker.web.openapi.examples import Examples
 
 
 def serve(parts: Parts) -> Served:
@@ -37,4 +38,11 @@ def _identity(parts: Parts) -> "Identity":
     return OpenID(settings, parts.clock, parts.waits, listed=parts.settings[WebSettings].allowed_origins)
 
 
-FEATURE = Feature(settings=IdentitySettings, serve=serve)
+def examples() -> "Examples":
+    """Return the examples for the API's document."""
+    from tracker.features.identity.examples import EXAMPLES
+
+    return EXAMPLES
+
+
+FEATURE = Feature(settings=IdentitySettings, serve=serve, examples=examples)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from tracker.features.warranties.archive import Archive
+    from tracker.web.openapi.examples import Examples
 
 
 def serve(parts: Parts) -> Served:
@@ -89,10 +90,18 @@ def tables() -> "Sequence[Table]":
     return [stores, warranties, warranty_items]
 
 
+def examples() -> "Examples":
+    """Return the examples for the API's document."""
+    from tracker.features.warranties.examples import EXAMPLES
+
+    return EXAMPLES
+
+
 FEATURE = Feature(
     settings=WarrantySettings,
     tables=tables,
     serve=serve,
+    examples=examples,
     jobs=jobs,
     check_serving=check_serving,
     check_jobs=check_jobs,

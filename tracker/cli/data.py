@@ -5,7 +5,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -14,11 +14,16 @@ import click
 
 from tracker.cli.database import database_of
 from tracker.errors import InvalidInputError, NotFoundError
+from tracker.features.carts.data import DATA as CARTS
 from tracker.features.carts.domain import parse_cart_id
+from tracker.features.checkout.data import DATA as ORDERS
+from tracker.features.customer_carts.data import DATA as OWNERS
 from tracker.features.data_lifecycle import service
-from tracker.features.data_lifecycle.domain import Amount, Whose, parse_age, stamp_at
+from tracker.features.data_lifecycle.domain import Amount, DataSubject, parse_age, shown, stamp_at
 from tracker.features.data_lifecycle.export import Export
-from tracker.ingest.dead_letters import DeadLetter, DeadLetters
+from tracker.features.feature_data import FeatureData
+from tracker.features.reservations.data import DATA as RESERVATIONS
+from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
 from tracker.ingest.replay import last_stamp
 from tracker.kit.files import SystemFiles
@@ -28,6 +33,9 @@ from tracker.postgres.engine import engine_on
 from tracker.postgres.schema import check_schema
 from tracker.runtime.features import load_settings
 from tracker.settings import FolderSettings
+
+FEATURES: Final[tuple[FeatureData, ...]] = (OWNERS, CARTS, RESERVATIONS, ORDERS)
+"""The data of all features, each behind those that its rows belong to."""
 
 LOCK_TIMEOUT_S: Final = 2.0
 """Seconds to wait for a lock that somebody else holds; then the transaction is tried again from its beginning."""
@@ -63,13 +71,14 @@ def prune(age: timedelta, *, dry_run: bool) -> None:
     before = datetime.now(UTC) - age
     with _database() as (url, _):
         pruned = asyncio.run(_prune(url, before, dry_run=dry_run))
-    click.echo(f"older than {before:%Y-%m-%dT%H:%M:%SZ}: {pruned} {'would be removed' if dry_run else 'removed'}")
+    verb = "would be removed" if dry_run else "removed"
+    click.echo(f"older than {before:%Y-%m-%dT%H:%M:%SZ}: {shown(pruned)} {verb}")
 
 
 async def _prune(url: str, before: datetime, *, dry_run: bool) -> Amount:
     async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
         with _progress() as on_progress:
-            return await service.prune(engine, before, dry_run=dry_run, on_progress=on_progress)
+            return await service.prune(engine, FEATURES, before, dry_run=dry_run, on_progress=on_progress)
 
 
 @contextlib.contextmanager
@@ -87,18 +96,18 @@ def _progress() -> Iterator[service.OnProgress]:
         yield show
 
 
-def _whose(cart: str | None, customer: str | None) -> Whose:
+def _subject(cart: str | None, customer: str | None) -> DataSubject:
     """Return whose data is meant; raise click.UsageError unless exactly one is named."""
     if (cart is None) == (customer is None):
         raise click.UsageError("name one of --cart and --customer")
     if customer is not None:
         if not customer or not customer.isprintable():
             raise click.BadParameter("must be printable text", param_hint="--customer")
-        return Whose(customer=customer)
+        return DataSubject(customer=customer)
     cart_id = parse_cart_id(cart)
     if cart_id is None:
         raise click.BadParameter(f"must be a UUID; got {cart!r}", param_hint="--cart")
-    return Whose(cart_id=cart_id)
+    return DataSubject(cart_id=cart_id)
 
 
 _cart_option = click.option("--cart", metavar="ID", help="A cart, with those that were merged into it.")
@@ -115,29 +124,26 @@ def erase(cart: str | None, customer: str | None, *, yes: bool) -> None:
     What was sent until now does not come back, also not from a journal that is replayed later or from another machine.
     Orders stay for the books, but under a random name instead of the customer's. It may be repeated.
     """
-    whose = _whose(cart, customer)
+    subject = _subject(cart, customer)
     with _database() as (url, data_dir):
         if not yes:
-            found = asyncio.run(_amount(url, whose))
-            click.confirm(f"{whose}: {found}. Erase that for good?", abort=True, err=True)
-        erased = asyncio.run(_erase(url, whose, data_dir))
-    click.echo(f"{whose}: {erased} erased")
+            found = asyncio.run(_amount(url, subject))
+            click.confirm(f"{subject}: {shown(found)}. Erase that for good?", abort=True, err=True)
+        erased = asyncio.run(_erase(url, subject, data_dir))
+    click.echo(f"{subject}: {shown(erased)} erased")
     for path in sorted(data_dir.glob("workers/*/*.corrupt")):
         click.echo(f"{path} is a damaged journal that was kept; it may hold items of anybody: remove it", err=True)
 
 
-async def _amount(url: str, whose: Whose) -> Amount:
+async def _amount(url: str, subject: DataSubject) -> Amount:
     async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
-        return await service.amount_of(engine, whose)
+        return await service.amount_of(engine, FEATURES, subject)
 
 
-async def _erase(url: str, whose: Whose, data_dir: Path) -> Amount:
-    def forget(cart_ids: Collection[CartId]) -> int:
-        return sum(DeadLetters(folder).forget(cart_ids) for folder in worker_folders(data_dir))
-
+async def _erase(url: str, subject: DataSubject, data_dir: Path) -> Amount:
     stamp = max(stamp_at(datetime.now(UTC)), _newest_stamp(data_dir))
     async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
-        return await service.erase(engine, whose, stamp=stamp, forget=forget)
+        return await service.erase(engine, FEATURES, DeadLetterData(data_dir), subject, stamp=stamp)
 
 
 def _newest_stamp(data_dir: Path) -> int:
@@ -157,21 +163,17 @@ def _newest_stamp(data_dir: Path) -> int:
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 def export(cart: str | None, customer: str | None, file: Path) -> None:
     """Write all that is stored of a cart or a customer to FILE, as JSON; without FILE to standard output."""
-    whose = _whose(cart, customer)
+    subject = _subject(cart, customer)
     with _database() as (url, data_dir):
-        amount = asyncio.run(_export(url, whose, data_dir, file))
-    if amount == Amount():
-        raise NotFoundError(f"nothing is stored of {whose}")
-    click.echo(f"{whose}: {amount}", err=True)
+        amount = asyncio.run(_export(url, subject, data_dir, file))
+    if not amount.total():
+        raise NotFoundError(f"nothing is stored of {subject}")
+    click.echo(f"{subject}: {shown(amount)}", err=True)
 
 
-async def _export(url: str, whose: Whose, data_dir: Path, file: Path) -> Amount:
-    def letters(cart_ids: Collection[CartId]) -> list[DeadLetter]:
-        found = (letter for folder in worker_folders(data_dir) for letter in DeadLetters(folder).all())
-        return [letter for letter in found if letter.key[0] in cart_ids]
-
+async def _export(url: str, subject: DataSubject, data_dir: Path, file: Path) -> Amount:
     async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
-        document = Export(engine, whose, letters)
+        document = Export(engine, FEATURES, DeadLetterData(data_dir), subject)
         with contextlib.ExitStack() as stack:
             output: BinaryIO | None = None
             async for piece in document.pieces():

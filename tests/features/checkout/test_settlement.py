@@ -23,7 +23,6 @@ from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome,
 from tracker.features.checkout.payments.sandbox import SandboxProcessor
 from tracker.features.checkout.service import Checkout, settle
 from tracker.features.customer_carts import store as customer_store
-from tracker.features.data_lifecycle import store as datalife_store
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, Item
 from tracker.jobs.handler import TryAgainError
@@ -320,7 +319,7 @@ def test_a_refusal_that_meets_an_erasing_touches_no_cart_of_the_customers(databa
                     assert not refusal.done()
                     await asyncio.sleep(0.01)
                 await customer_store.create(connection, nobodys, "erased-1")
-                await datalife_store.give_purchased(connection, [bought], "erased-1", nobodys, 5)
+                await customer_store.give_purchased(connection, [bought], "erased-1", nobodys, 5)
             await refusal
         finally:
             await engine.dispose()

@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.clock import ManualClock
+from tracker.cli.data import FEATURES
 from tracker.errors import InvalidInputError
-from tracker.features.data_lifecycle.domain import Amount, parse_age, stamp_at
+from tracker.features.data_lifecycle.domain import Amount, nothing_of, parse_age, shown, stamp_at
 from tracker.kit.clock import Stamper, stamp_time
 
 
@@ -32,6 +33,17 @@ def test_a_stamp_at_a_time_is_the_last_that_any_worker_gives_out_then() -> None:
     assert Stamper(clock, 0).next() == stamp_at(time) + 1
 
 
+def test_no_two_features_count_things_by_the_same_name() -> None:
+    kinds = [kind for feature in FEATURES for kind in feature.kinds]
+    listed = [kind for feature in FEATURES for kind in feature.export_lists]
+    assert len({"carts", "dead_letters", *kinds}) == 2 + len(kinds)
+    assert len(set(listed)) == len(listed)
+    assert set(listed) <= set(kinds)
+
+
 def test_amounts_add_up_and_name_only_what_there_is() -> None:
-    assert str(Amount()) == "nothing"
-    assert str(Amount(carts=1, items=1) + Amount(items=2, dead_letters=1)) == "1 cart, 3 items, 1 dead letter"
+    amount = nothing_of(["carts", "items", "orders", "dead_letters"])
+    assert shown(amount) == "nothing"
+    amount.update(Amount(dead_letters=1, items=1))
+    amount.update(Amount(items=2, carts=1))
+    assert shown(amount) == "1 cart, 3 items, 1 dead letter"

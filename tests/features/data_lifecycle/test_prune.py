@@ -26,10 +26,12 @@ from tests.support.data_lifecycle import (
 from tests.support.parts import WAITS_FOR_LOCK, new_customer_carts, new_flusher, transaction
 from tests.support.reservations import wait_until
 from tests.support.terminal import shown_on_terminal
+from tracker.cli.data import FEATURES
 from tracker.errors import DatabaseUnavailableError
+from tracker.features.carts import removal
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
-from tracker.features.data_lifecycle import service, store
+from tracker.features.data_lifecycle import service
 from tracker.features.data_lifecycle.domain import Amount
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, Item
@@ -64,7 +66,8 @@ def in_loop(database: Database, scenario: Callable[[AsyncEngine], Awaitable[None
 
 
 async def pruned(engine: AsyncEngine) -> Amount:
-    return await service.prune(engine, datetime.now(UTC) - 90 * DAY, dry_run=False, on_progress=lambda _: None)
+    before = datetime.now(UTC) - 90 * DAY
+    return await service.prune(engine, FEATURES, before, dry_run=False, on_progress=lambda _: None)
 
 
 def stored_shop(database: Database) -> tuple[set[CartId], set[CartId]]:
@@ -198,7 +201,7 @@ def test_an_item_that_was_stored_while_its_cart_was_being_locked_keeps_it(
 ) -> None:
     """The lock comes after the look: a flush may have committed in between."""
     cart_id = stored_cart(database, 91, "a")
-    look = store.old_among
+    look = removal.old_among
 
     async def store_first(connection: AsyncConnection, stamp: int, cart_ids: set[CartId]) -> set[CartId]:
         if cart_ids:
@@ -207,7 +210,7 @@ def test_an_item_that_was_stored_while_its_cart_was_being_locked_keeps_it(
             )
         return set(await look(connection, stamp, cart_ids))
 
-    monkeypatch.setattr(store, "old_among", store_first)
+    monkeypatch.setattr(removal, "old_among", store_first)
     assert prune(database) == "nothing removed"
     assert set(database.items(cart_id)) == {"a", "b"}
 
@@ -217,15 +220,15 @@ def test_a_flush_that_finds_its_cart_removed_stores_its_item_in_a_new_one(databa
 
     async def scenario(engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
-            old = await store.lock_old_among(connection, days_ago(90), [cart_id])
+            old = await removal.lock_old_among(connection, days_ago(90), [cart_id])
             flush = asyncio.create_task(
                 BatchWriter(engine).write({(cart_id, "new"): Item.written(days_ago(0), "Mug", 1, 2)})
             )
             while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
                 assert not flush.done()
                 await asyncio.sleep(0.01)
-            await store.empty(connection, old)
-            await store.delete_carts(connection, old)
+            await removal.delete_items(connection, old)
+            await removal.delete_carts(connection, old)
         await flush
 
     in_loop(database, scenario)
@@ -239,13 +242,13 @@ def test_a_cart_that_is_removed_while_it_is_claimed_is_claimed_all_the_same(data
         aggregator = Aggregator(1_000_000)
         customers = new_customer_carts(aggregator, new_flusher(aggregator), engine)
         async with engine.begin() as connection:
-            old = await store.lock_old_among(connection, days_ago(90), [guest, outstanding])
+            old = await removal.lock_old_among(connection, days_ago(90), [guest, outstanding])
             claim = asyncio.create_task(customers.claim("anna", guest))
             while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
                 assert not claim.done()
                 await asyncio.sleep(0.01)
-            await store.empty(connection, old)
-            await store.delete_carts(connection, old)
+            await removal.delete_items(connection, old)
+            await removal.delete_carts(connection, old)
         assert await claim == guest
 
     in_loop(database, scenario)
@@ -294,7 +297,7 @@ def test_flushes_that_go_by_the_older_horizon_are_waited_for(database: Database)
 
     async def scenario(engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
-            await store.lock_old_among(connection, days_ago(0), [held])
+            await removal.lock_old_among(connection, days_ago(0), [held])
             batch = {
                 (held, "b"): Item.written(days_ago(0), "Mug", 1, 2),
                 (old, "old"): Item.written(days_ago(91), "Mug", None, None),

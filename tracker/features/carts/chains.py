@@ -1,4 +1,4 @@
-"""SQL that follows chains of carts, to find where the items of a closed cart belong.
+"""SQL that follows chains of carts: on to where the items of a closed cart belong, back to what was merged into one.
 
 A cart that takes no items any more names the cart that takes them instead.
 """
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Uuid,
+    and_,
     bindparam,
     func,
     literal_column,
@@ -24,6 +25,7 @@ from sqlalchemy.sql.selectable import LateralFromClause
 from tracker.features.carts.domain import Held
 from tracker.features.carts.tables import carts, horizon, items
 from tracker.ingest.items import CartId, Item, ItemKey
+from tracker.postgres.conditions import among
 
 _ID: Final[Column[str]] = Column("id", Uuid(as_uuid=False))
 
@@ -102,3 +104,37 @@ async def held(
     for asked, external_id, closed_stamp, *fields in await connection.execute(_HELD, values):
         found.setdefault((asked, external_id), []).append((Item(*fields), closed_stamp or 0))
     return found
+
+
+async def with_merged(connection: AsyncConnection, cart_id: CartId) -> set[CartId]:
+    """Return a cart, the cart it was merged into, and all carts that were merged into that one."""
+    way = (
+        select(carts.c.id, carts.c.next_cart_id, carts.c.purchased)
+        .where(carts.c.id == cart_id)
+        .cte("way", recursive=True)
+    )
+    following = select(carts.c.id, carts.c.next_cart_id, carts.c.purchased).join_from(
+        way, carts, and_(carts.c.id == way.c.next_cart_id, ~way.c.purchased)
+    )
+    way = way.union(following)
+    found = (await connection.execute(select(way.c.id))).scalars().all()
+    return await merged_into(connection, found)
+
+
+async def merged_into(connection: AsyncConnection, cart_ids: Collection[CartId]) -> set[CartId]:
+    """Return some carts and all that were merged into them."""
+    tree = select(carts.c.id).where(among(carts.c.id, cart_ids)).cte("tree", recursive=True)
+    merged = (
+        select(carts.c.id)
+        .where(carts.c.next_cart_id == tree.c.id, carts.c.purchased.is_(False))
+        .offset(literal_column("0"))  # or PostgreSQL may read all carts to join them
+        .lateral()
+    )
+    found = tree.union(select(merged.c.id).select_from(tree.join(merged, true())))
+    return set((await connection.execute(select(found.c.id))).scalars())
+
+
+async def ways_of(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, CartId | None]:
+    """Return, for each cart, the cart it leads to."""
+    rows = await connection.execute(select(carts.c.id, carts.c.next_cart_id).where(among(carts.c.id, cart_ids)))
+    return {row.id: row.next_cart_id for row in rows}

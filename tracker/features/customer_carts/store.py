@@ -25,10 +25,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tracker.features.carts.removal import later_erased
 from tracker.features.carts.tables import carts
 from tracker.features.customer_carts.domain import Cart
 from tracker.ingest.items import CartId
 from tracker.kit.clock import WORKER_BITS
+from tracker.postgres.conditions import among
 
 _CART: Final = select(*(carts.c[field] for field in Cart.__struct_fields__))
 
@@ -125,3 +127,30 @@ async def of_customer(
 
 def _newest_first(statement: Select[Any]) -> Select[Any]:
     return statement.order_by(carts.c.owned_at.desc(), carts.c.id.desc())
+
+
+async def ids_of_customer(connection: AsyncConnection, customer: str, limit: int | None = None) -> list[CartId]:
+    """Return the ids of the carts of a customer, purchased ones included, at most `limit`."""
+    statement = select(carts.c.id).where(carts.c.customer == customer).order_by(carts.c.id).limit(limit)
+    return list((await connection.execute(statement)).scalars())
+
+
+async def purchased_among(connection: AsyncConnection, cart_ids: Collection[CartId]) -> list[CartId]:
+    """Return those of some carts that were purchased."""
+    statement = select(carts.c.id).where(among(carts.c.id, cart_ids), carts.c.purchased)
+    return list((await connection.execute(statement)).scalars())
+
+
+async def give_purchased(
+    connection: AsyncConnection, cart_ids: Collection[CartId], customer: str, next_cart_id: CartId, stamp: int
+) -> None:
+    """Make purchased carts those of another customer; what still comes for them goes to `next_cart_id`."""
+    values = {"customer": customer, "next_cart_id": next_cart_id, "erased_stamp": later_erased(stamp)}
+    await connection.execute(update(carts).where(among(carts.c.id, cart_ids)).values(values))
+
+
+async def disown(connection: AsyncConnection, cart_ids: Collection[CartId], stamp: int) -> None:
+    """Take the owner from locked, empty carts, as new ones have none; those that were purchased keep theirs."""
+    values = {"customer": None, "owned_at": None, "next_cart_id": None, "closed_stamp": None}
+    statement = update(carts).where(among(carts.c.id, cart_ids), ~carts.c.purchased)
+    await connection.execute(statement.values(erased_stamp=later_erased(stamp), **values))

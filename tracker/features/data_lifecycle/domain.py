@@ -1,6 +1,8 @@
 """Terms for the end of data: how old is too old, whose data is meant, and how much data it was."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,8 +19,8 @@ _UNITS: Final = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Whose(Struct, frozen=True):
-    """The data that is meant: that of a cart, with the carts that were merged into it, or all of a customer's."""
+class DataSubject(Struct, frozen=True):
+    """The subject of some data: a cart, with the carts that were merged into it, or a customer with all of theirs."""
 
     cart_id: CartId | None = None
     customer: str | None = None
@@ -28,27 +30,23 @@ class Whose(Struct, frozen=True):
         return f"cart {self.cart_id}" if self.customer is None else f"customer {self.customer!r}"
 
 
-class Amount(Struct, frozen=True):
-    """An amount of data: the number of things of each kind that there are, or were."""
+Amount = Counter[str]
+"""An amount of data: the number of things of each kind. Its kinds are shown in the order of their insertion."""
 
-    carts: int = 0
-    items: int = 0
-    reservations: int = 0
-    orders: int = 0
-    dead_letters: int = 0
 
-    def __add__(self, other: "Amount") -> "Amount":
-        """Return the sum of both amounts."""
-        return Amount(*(getattr(self, field) + getattr(other, field) for field in Amount.__struct_fields__))
+def nothing_of(kinds: Iterable[str]) -> Amount:
+    """Return zero of each kind. Others are added by `update`, which keeps the order; + does not."""
+    return Counter(dict.fromkeys(kinds, 0))
 
-    def __str__(self) -> str:
-        """Return the amount as text."""
-        parts = []
-        for field in Amount.__struct_fields__:
-            if number := getattr(self, field):
-                name = field.replace("_", " ")
-                parts.append(f"{number} {name if number > 1 else name.removesuffix('s')}")
-        return ", ".join(parts) or "nothing"
+
+def shown(amount: Amount) -> str:
+    """Return an amount as text, such as "1 cart, 3 dead letters"."""
+    parts = []
+    for kind, number in amount.items():
+        if number:
+            name = kind.replace("_", " ")
+            parts.append(f"{number} {name if number > 1 else name.removesuffix('s')}")
+    return ", ".join(parts) or "nothing"
 
 
 def parse_age(field: str, text: str) -> timedelta:

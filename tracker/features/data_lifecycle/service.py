@@ -9,17 +9,19 @@ Once they are older than the horizon, pruning removes them like all others.
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from tracker.features.carts.domain import new_cart_id
+from tracker.features.carts import chains, removal
 from tracker.features.customer_carts import store as customer_store
-from tracker.features.data_lifecycle import store
-from tracker.features.data_lifecycle.domain import Amount, Whose, stamp_at
+from tracker.features.data_lifecycle.domain import Amount, DataSubject, nothing_of, stamp_at
+from tracker.features.feature_data import Contents, Erasing, FeatureData
+from tracker.ingest import dead_letter_data
+from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
 from tracker.kit.clock import WORKER_BITS
 from tracker.postgres.retries import committed
@@ -39,61 +41,76 @@ HORIZON_LOCK_TIMEOUT_MS: Final = 200
 A transaction that lasts longer, such as a dump, ends the try.
 """
 
-Forget = Callable[[Collection[CartId]], int]
-"""Forgets the dead letters of some carts; returns how many there were."""
-
 OnProgress = Callable[[CartId | None], None]
 """Is called with the id of the last cart that a prune has passed, or None after the last one of all."""
 
+Features = Sequence[FeatureData]
+"""The data of all features, each behind those that its rows belong to."""
 
-async def prune(engine: AsyncEngine, before: datetime, *, dry_run: bool, on_progress: OnProgress) -> Amount:
+
+def nothing(features: Features) -> Amount:
+    """Return an amount of nothing, with the kinds of all features in the order in which they are shown."""
+    kinds = (kind for feature in features for kind in feature.kinds)
+    return nothing_of(("carts", *kinds, dead_letter_data.KIND))
+
+
+async def prune(
+    engine: AsyncEngine, features: Features, before: datetime, *, dry_run: bool, on_progress: OnProgress
+) -> Amount:
     """Remove the carts to which nothing has happened since `before`; return how much that was, or would be.
 
     Raises DatabaseUnavailableError when PostgreSQL does not take it; what was removed until then stays so.
     """
     stamp = stamp_at(before)
     if not dry_run:
-        await committed(engine, partial(store.move_horizon, stamp=stamp, lock_timeout_ms=HORIZON_LOCK_TIMEOUT_MS))
-    pruned = Amount()
+        await committed(engine, partial(removal.move_horizon, stamp=stamp, lock_timeout_ms=HORIZON_LOCK_TIMEOUT_MS))
+    pruned = nothing(features)
     after: CartId | None = None
     while True:
-        upto = await committed(engine, partial(store.end_of_window, after=after, size=WINDOW_CARTS))
+        upto = await committed(engine, partial(removal.end_of_window, after=after, size=WINDOW_CARTS))
         work = _count_window if dry_run else _prune_window
-        amount = await committed(engine, partial(work, stamp=stamp, after=after, upto=upto))
-        pruned += amount
+        amount = await committed(engine, partial(work, features=features, stamp=stamp, after=after, upto=upto))
+        pruned.update(amount)
         on_progress(upto)
         if upto is None:
             return pruned
         after = upto
-        if amount.carts and not dry_run:
+        if amount["carts"] and not dry_run:
             await asyncio.sleep(PAUSE_S)
 
 
-async def _prune_window(connection: AsyncConnection, stamp: int, after: CartId | None, upto: CartId | None) -> Amount:
+async def _prune_window(
+    connection: AsyncConnection, features: Features, stamp: int, after: CartId | None, upto: CartId | None
+) -> Amount:
     """Remove the carts of a window, and those that were merged into them; empty those that must stay."""
-    old = await store.lock_old_in_window(connection, stamp, after, upto)
-    old |= await store.lock_old_among(connection, stamp, await store.merged_into(connection, old) - old)
-    needed = await _needed(connection, old)
-    amount, held = await store.empty(connection, old)
-    await store.delete_carts(connection, old - needed)
+    old = await removal.lock_old_in_window(connection, stamp, after, upto)
+    old |= await removal.lock_old_among(connection, stamp, await chains.merged_into(connection, old) - old)
+    needed = await _needed(connection, features, old)
+    amount, held = await _empty(connection, features, Erasing(old, stamp))
+    await removal.delete_carts(connection, old - needed)
     emptied = held & needed
-    await store.mark_erased(connection, emptied, stamp)
-    return amount + Amount(carts=len(old - needed) + len(emptied))
+    await removal.mark_erased(connection, emptied, stamp)
+    amount["carts"] = len(old - needed) + len(emptied)
+    return amount
 
 
-async def _count_window(connection: AsyncConnection, stamp: int, after: CartId | None, upto: CartId | None) -> Amount:
+async def _count_window(
+    connection: AsyncConnection, features: Features, stamp: int, after: CartId | None, upto: CartId | None
+) -> Amount:
     """Return how much of a window `_prune_window` would remove by now."""
-    old = await store.old_in_window(connection, stamp, after, upto)
-    merged = await store.old_among(connection, stamp, await store.merged_into(connection, old) - old)
-    needed = await _needed(connection, old | merged)
-    amount, held = await store.contents(connection, old)
-    return amount + Amount(carts=len(old - needed) + len(held & needed))
+    old = await removal.old_in_window(connection, stamp, after, upto)
+    merged = await removal.old_among(connection, stamp, await chains.merged_into(connection, old) - old)
+    needed = await _needed(connection, features, old | merged)
+    amount, held = await _count(connection, features, old, None)
+    amount["carts"] = len(old - needed) + len(held & needed)
+    return amount
 
 
-async def _needed(connection: AsyncConnection, cart_ids: set[CartId]) -> set[CartId]:
-    """Return the carts that an order, or a cart that stays, still leads to."""
-    needed = await store.needed_among(connection, cart_ids)
-    ways = await store.ways_of(connection, cart_ids)
+async def _needed(connection: AsyncConnection, features: Features, cart_ids: set[CartId]) -> set[CartId]:
+    """Return the carts that a row of a feature, or a cart that stays, still leads to."""
+    leads_to = [feature.leads_to for feature in features if feature.leads_to is not None]
+    needed = await removal.needed_among(connection, cart_ids, leads_to)
+    ways = await chains.ways_of(connection, cart_ids)
     staying = list(needed)
     while staying:
         following = ways.get(staying.pop())
@@ -103,78 +120,121 @@ async def _needed(connection: AsyncConnection, cart_ids: set[CartId]) -> set[Car
     return needed
 
 
-async def amount_of(engine: AsyncEngine, whose: Whose) -> Amount:
+async def _empty(connection: AsyncConnection, features: Features, erasing: Erasing) -> tuple[Amount, set[CartId]]:
+    """Erase what locked carts hold, what belongs to something else first; return how much, and what was not empty."""
+    erase = [feature.erase_carts for feature in reversed(features) if feature.erase_carts is not None]
+    return _together([await erase_carts(connection, erasing) for erase_carts in erase])
+
+
+async def _count(
+    connection: AsyncConnection, features: Features, cart_ids: Collection[CartId], customer: str | None
+) -> tuple[Amount, set[CartId]]:
+    """Return how much erasing some carts, and their customer, would erase, and which of the carts are not empty."""
+    counts = [feature.count for feature in features if feature.count is not None]
+    return _together([await count(connection, cart_ids, customer) for count in counts])
+
+
+def _together(found: Iterable[Contents]) -> tuple[Amount, set[CartId]]:
+    amount = Amount()
+    held: set[CartId] = set()
+    for contents in found:
+        amount.update(contents.numbers)
+        held |= contents.carts
+    return amount, held
+
+
+async def amount_of(engine: AsyncEngine, features: Features, subject: DataSubject) -> Amount:
     """Return how much is stored of a cart or a customer."""
 
     async def work(connection: AsyncConnection) -> Amount:
-        cart_ids = await carts_of(connection, whose)
-        amount, _ = await store.contents(connection, cart_ids)
-        orders = 0 if whose.customer is None else await store.orders_of(connection, whose.customer)
-        return amount + Amount(carts=len(cart_ids), orders=orders)
+        cart_ids = await carts_of(connection, subject)
+        amount = nothing(features)
+        amount.update((await _count(connection, features, cart_ids, subject.customer))[0])
+        amount["carts"] = len(cart_ids)
+        return amount
 
     return await committed(engine, work)
 
 
-async def carts_of(connection: AsyncConnection, whose: Whose) -> set[CartId]:
+async def carts_of(connection: AsyncConnection, subject: DataSubject) -> set[CartId]:
     """Return the carts that are meant, with those that were merged into them."""
-    if whose.cart_id is not None:
-        return await store.with_merged(connection, whose.cart_id)
-    return await store.merged_into(connection, await store.carts_of(connection, whose.customer or ""))
+    if subject.cart_id is not None:
+        return await chains.with_merged(connection, subject.cart_id)
+    return await chains.merged_into(
+        connection, await customer_store.ids_of_customer(connection, subject.customer or "")
+    )
 
 
-async def erase(engine: AsyncEngine, whose: Whose, *, stamp: int, forget: Forget) -> Amount:
+async def erase(
+    engine: AsyncEngine, features: Features, letters: DeadLetterData, subject: DataSubject, *, stamp: int
+) -> Amount:
     """Erase all data, stored or still waiting anywhere, that was written up to `stamp`.
 
     `stamp` is raised to the newest write that is stored. Returns how much it was; raises DatabaseUnavailableError when
     PostgreSQL does not take it.
     """
-    if whose.cart_id is not None:
-        return await committed(engine, partial(_erase_cart, cart_id=whose.cart_id, stamp=stamp, forget=forget))
+    erased = nothing(features)
+    if subject.cart_id is not None:
+        erase_cart = partial(_erase_cart, features=features, letters=letters, cart_id=subject.cart_id, stamp=stamp)
+        erased.update(await committed(engine, erase_cart))
+        return erased
+    pseudonym = f"erased-{uuid.uuid4()}"
     erase_some = partial(
-        _erase_some, customer=whose.customer or "", pseudonym=f"erased-{uuid.uuid4()}", stamp=stamp, forget=forget
+        _erase_some,
+        features=features,
+        letters=letters,
+        customer=subject.customer or "",
+        pseudonym=pseudonym,
+        stamp=stamp,
     )
-    erased = Amount()
     while True:  # what comes meanwhile goes too: the cart that follows a purchase, and the order
         amount = await committed(engine, erase_some)
-        if amount == Amount():
+        if not amount.total():
             return erased
-        erased += amount
+        erased.update(amount)
 
 
-async def _erase_cart(connection: AsyncConnection, cart_id: CartId, stamp: int, forget: Forget) -> Amount:
+async def _erase_cart(
+    connection: AsyncConnection, features: Features, letters: DeadLetterData, cart_id: CartId, stamp: int
+) -> Amount:
     # An unknown one too: it may stand in a journal that nobody has replayed yet.
     await customer_store.create_unless_known(connection, cart_id)
     cart_ids: set[CartId] = set()
-    while not cart_ids >= (found := await store.with_merged(connection, cart_id)):
+    while not cart_ids >= (found := await chains.with_merged(connection, cart_id)):
         cart_ids = found
         await customer_store.lock(connection, cart_ids)  # what was merged meanwhile is found the next time
-    stamp = max(stamp, _end_of(await store.newest_stamp(connection, cart_ids)))
-    amount, held = await store.empty(connection, cart_ids)
-    await store.mark_erased(connection, cart_ids, stamp)
-    return amount + Amount(carts=len(held), dead_letters=forget(cart_ids))
+    stamp = max(stamp, _end_of(await removal.newest_stamp(connection, cart_ids)))
+    amount, held = await _empty(connection, features, Erasing(cart_ids, stamp))
+    await removal.mark_erased(connection, cart_ids, stamp)
+    amount["carts"] = len(held)
+    amount[dead_letter_data.KIND] = letters.erase(cart_ids)
+    return amount
 
 
-async def _erase_some(connection: AsyncConnection, customer: str, pseudonym: str, stamp: int, forget: Forget) -> Amount:
+async def _erase_some(
+    connection: AsyncConnection,
+    features: Features,
+    letters: DeadLetterData,
+    customer: str,
+    pseudonym: str,
+    stamp: int,
+) -> Amount:
     await customer_store.take_turn(connection, customer)  # no cart is claimed meanwhile
-    # Before the carts, as who settles an order locks them.
-    orders = await store.delete_failed_orders(connection, customer)
-    orders += await store.give_orders(connection, customer, pseudonym, ERASE_AT_ONCE)
-    theirs = await store.carts_of(connection, customer, ERASE_AT_ONCE)
+    amount = Amount()
+    for feature in reversed(features):
+        if feature.erase_customer is not None:
+            amount.update(await feature.erase_customer(connection, customer, pseudonym, ERASE_AT_ONCE))
+    theirs = await customer_store.ids_of_customer(connection, customer, ERASE_AT_ONCE)
     cart_ids: set[CartId] = set()
-    while not cart_ids >= (found := await store.merged_into(connection, theirs)):
+    while not cart_ids >= (found := await chains.merged_into(connection, theirs)):
         cart_ids = found
         await customer_store.lock(connection, cart_ids)
-    stamp = max(stamp, _end_of(await store.newest_stamp(connection, cart_ids)))
-    amount, _ = await store.empty(connection, cart_ids)
-    if purchased := await store.purchased_among(connection, cart_ids):
-        # Their orders need them. What still comes for them must not lead to a cart that somebody may claim.
-        nobodys = await customer_store.newest_open(connection, pseudonym)
-        if nobodys is None:
-            nobodys = new_cart_id()
-            await customer_store.create(connection, nobodys, pseudonym)
-        await store.give_purchased(connection, purchased, pseudonym, nobodys, stamp)
-    await store.disown(connection, cart_ids, stamp)
-    return amount + Amount(carts=len(cart_ids), orders=orders, dead_letters=forget(cart_ids))
+    stamp = max(stamp, _end_of(await removal.newest_stamp(connection, cart_ids)))
+    contents, _ = await _empty(connection, features, Erasing(cart_ids, stamp, pseudonym))
+    amount.update(contents)
+    amount["carts"] = len(cart_ids)
+    amount[dead_letter_data.KIND] = letters.erase(cart_ids)
+    return amount
 
 
 def _end_of(stamp: int) -> int:

@@ -4,7 +4,7 @@ A row's key changes whenever another quantity is wanted: an answer to an older k
 changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,10 +12,12 @@ from sqlalchemy import (
     ARRAY,
     Column,
     Integer,
+    Row,
     Text,
     Uuid,
     bindparam,
     case,
+    delete,
     func,
     literal,
     select,
@@ -27,6 +29,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from tracker.features.reservations.domain import Attempt, Reservation, ReservationKey, Status
 from tracker.features.reservations.tables import reservations
+from tracker.ingest.items import CartId
+from tracker.postgres.conditions import among
 
 Wanted = tuple[str, str, int]
 """A wanted reservation: cart, item and the quantity that is wanted now; 0 is a removed item."""
@@ -193,3 +197,20 @@ async def revive_failed(connection: AsyncConnection, before: datetime, limit: in
         .returning(reservations.c.key)
     )
     return [ReservationKey(key) for (key,) in await connection.execute(statement)]
+
+
+async def count_of_carts(connection: AsyncConnection, cart_ids: Collection[CartId]) -> int:
+    """Return how many reservations some carts have."""
+    statement = select(func.count()).select_from(reservations).where(among(reservations.c.cart_id, cart_ids))
+    return int((await connection.execute(statement)).scalar_one())
+
+
+async def delete_of_carts(connection: AsyncConnection, cart_ids: Collection[CartId]) -> int:
+    """Remove the reservations of some carts; return how many there were."""
+    return (await connection.execute(delete(reservations).where(among(reservations.c.cart_id, cart_ids)))).rowcount
+
+
+async def read_of_carts(connection: AsyncConnection, cart_ids: Collection[CartId]) -> list[Row[Any]]:
+    """Return the reservations of some carts with all their columns, in the order of their external ids."""
+    statement = select(reservations).where(among(reservations.c.cart_id, cart_ids)).order_by(reservations.c.external_id)
+    return list(await connection.execute(statement))

@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.conftest import Database, run_tracker
 from tests.support.data_lifecycle import everything, owned, run, stored_cart, stored_order
 from tracker.features.carts.domain import new_cart_id
 from tracker.features.data_lifecycle import export
+from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.items import CartId, Item
 from tracker.kit.clock import WORKER_BITS
@@ -178,6 +180,19 @@ def test_a_document_of_many_carts_and_orders_comes_in_parts(
     assert {len(cart["items"]) for cart in document["carts"]} == {2}
     assert {order["order_id"] for order in document["orders"]} == orders
     assert {len(order["lines"]) for order in document["orders"]} == {1}
+
+
+def test_a_cart_that_is_removed_meanwhile_is_left_out(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, there = (stored_cart(database, 1, "a", **owned("anna", 1)) for _ in range(2))
+
+    def remove(*_: object) -> list[bytes]:  # it is called after the carts were found, and before they are read
+        with ThreadPoolExecutor() as pool:
+            for table, column in (("items", "cart_id"), ("carts", "id")):
+                pool.submit(database.fetch, f"DELETE FROM {table} WHERE {column} = $1", gone).result(60)
+        return []
+
+    monkeypatch.setattr(DeadLetterData, "export", remove)
+    assert [cart["cart_id"] for cart in exported(database, "--customer", "anna")["carts"]] == [there]
 
 
 def test_dead_letters_are_exported_whatever_their_texts_are(database: Database, tmp_path: Path) -> None:

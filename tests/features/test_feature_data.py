@@ -13,6 +13,7 @@ from tests.support.data_lifecycle import cart_ids, owned, run, stored_cart, stor
 from tracker.cli import data
 from tracker.features.feature_data import Contents, Erasing, ExportList, FeatureData, Fields
 from tracker.ingest.items import CartId
+from tracker.runtime.features import all_data
 
 
 async def count(connection: AsyncConnection, carts: Collection[CartId], customer: str | None) -> Contents:
@@ -66,7 +67,7 @@ NOTES = FeatureData(
 
 @pytest.fixture(autouse=True)
 def notes(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(data, "FEATURES", (*data.FEATURES, NOTES))
+    monkeypatch.setattr(data, "all_data", lambda: [*all_data(), NOTES])
     database.fetch(
         "CREATE TABLE notes (cart_id uuid NOT NULL REFERENCES carts, external_id text, words text NOT NULL,"
         " FOREIGN KEY (cart_id, external_id) REFERENCES items)"  # so its rows must go before the items

@@ -14,15 +14,10 @@ import click
 
 from tracker.cli.database import database_of
 from tracker.errors import InvalidInputError, NotFoundError
-from tracker.features.carts.data import DATA as CARTS
 from tracker.features.carts.domain import parse_cart_id
-from tracker.features.checkout.data import DATA as ORDERS
-from tracker.features.customer_carts.data import DATA as OWNERS
 from tracker.features.data_lifecycle import service
 from tracker.features.data_lifecycle.domain import Amount, DataSubject, parse_age, shown, stamp_at
 from tracker.features.data_lifecycle.export import Export
-from tracker.features.feature_data import FeatureData
-from tracker.features.reservations.data import DATA as RESERVATIONS
 from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
 from tracker.ingest.replay import last_stamp
@@ -31,11 +26,8 @@ from tracker.kit.last_stamp import load_stamp
 from tracker.kit.worker_folders import worker_folders
 from tracker.postgres.engine import engine_on
 from tracker.postgres.schema import check_schema
-from tracker.runtime.features import load_settings
+from tracker.runtime.features import all_data, load_settings
 from tracker.settings import FolderSettings
-
-FEATURES: Final[tuple[FeatureData, ...]] = (OWNERS, CARTS, RESERVATIONS, ORDERS)
-"""The data of all features, each behind those that its rows belong to."""
 
 LOCK_TIMEOUT_S: Final = 2.0
 """Seconds to wait for a lock that somebody else holds; then the transaction is tried again from its beginning."""
@@ -78,7 +70,7 @@ def prune(age: timedelta, *, dry_run: bool) -> None:
 async def _prune(url: str, before: datetime, *, dry_run: bool) -> Amount:
     async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
         with _progress() as on_progress:
-            return await service.prune(engine, FEATURES, before, dry_run=dry_run, on_progress=on_progress)
+            return await service.prune(engine, all_data(), before, dry_run=dry_run, on_progress=on_progress)
 
 
 @contextlib.contextmanager
@@ -137,13 +129,13 @@ def erase(cart: str | None, customer: str | None, *, yes: bool) -> None:
 
 async def _amount(url: str, subject: DataSubject) -> Amount:
     async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
-        return await service.amount_of(engine, FEATURES, subject)
+        return await service.amount_of(engine, all_data(), subject)
 
 
 async def _erase(url: str, subject: DataSubject, data_dir: Path) -> Amount:
     stamp = max(stamp_at(datetime.now(UTC)), _newest_stamp(data_dir))
     async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
-        return await service.erase(engine, FEATURES, DeadLetterData(data_dir), subject, stamp=stamp)
+        return await service.erase(engine, all_data(), DeadLetterData(data_dir), subject, stamp=stamp)
 
 
 def _newest_stamp(data_dir: Path) -> int:
@@ -173,7 +165,7 @@ def export(cart: str | None, customer: str | None, file: Path) -> None:
 
 async def _export(url: str, subject: DataSubject, data_dir: Path, file: Path) -> Amount:
     async with engine_on(url, lock_timeout_s=LOCK_TIMEOUT_S) as engine:
-        document = Export(engine, FEATURES, DeadLetterData(data_dir), subject)
+        document = Export(engine, all_data(), DeadLetterData(data_dir), subject)
         with contextlib.ExitStack() as stack:
             output: BinaryIO | None = None
             async for piece in document.pieces():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from tracker.features.feature_data import FeatureData
     from tracker.ingest.pipeline import Pipeline
     from tracker.jobs.runner import JobRunner
     from tracker.kit.clock import Clock
@@ -138,6 +139,9 @@ class Feature:
 
     check_jobs: Callable[[Settings], None] | None = None
     """Raises ConfigurationError if its jobs could not run with these settings; called before anything is started."""
+
+    data: "Callable[[], FeatureData] | None" = None
+    """Returns what it stores of carts and customers, to be counted, erased and exported."""
 
     metrics: Callable[[], FeatureMetrics] | None = None
     """Returns its metrics."""

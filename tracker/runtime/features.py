@@ -1,31 +1,21 @@
 """The features of Tracker: the only list of them. What each hands out stands in its `wiring.py`."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from tracker.features.carts.wiring import FEATURE as CARTS
-from tracker.features.catalog.wiring import FEATURE as CATALOG
-from tracker.features.checkout.wiring import FEATURE as CHECKOUT
-from tracker.features.customer_carts.wiring import FEATURE as CUSTOMER_CARTS
 from tracker.features.feature import Feature
-from tracker.features.identity.wiring import FEATURE as IDENTITY
-from tracker.features.reservations.wiring import FEATURE as RESERVATIONS
-from tracker.features.warranties.wiring import FEATURE as WARRANTIES
 from tracker.settings import GROUPS, Settings, read_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-FEATURES: Final[tuple[Feature, ...]] = (
-    CATALOG,
-    RESERVATIONS,
-    WARRANTIES,
-    CARTS,
-    IDENTITY,
-    CUSTOMER_CARTS,
-    CHECKOUT,
-)
-"""All features; each may use what those before it have built."""
+    from tracker.features.feature_data import FeatureData
+
+NAMES: Final = ("catalog", "warranties", "carts", "reservations", "identity", "customer_carts", "checkout")
+"""Folders of the features; each behind those whose services it uses, and behind those that its rows belong to."""
+
+FEATURES: Final[tuple[Feature, ...]] = tuple(import_module(f"tracker.features.{name}.wiring").FEATURE for name in NAMES)
 
 
 def metadata_of_all_tables() -> "MetaData":
@@ -36,6 +26,11 @@ def metadata_of_all_tables() -> "MetaData":
         if feature.tables is not None:
             feature.tables()
     return metadata
+
+
+def all_data() -> "list[FeatureData]":
+    """Return what the features store of carts and customers, each behind what its rows belong to."""
+    return [feature.data() for feature in FEATURES if feature.data is not None]
 
 
 def check_serving(settings: Settings) -> None:

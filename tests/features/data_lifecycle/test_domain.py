@@ -3,10 +3,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.clock import ManualClock
-from tracker.cli.data import FEATURES
 from tracker.errors import InvalidInputError
 from tracker.features.data_lifecycle.domain import Amount, nothing_of, parse_age, shown, stamp_at
 from tracker.kit.clock import Stamper, stamp_time
+from tracker.runtime.features import all_data
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def test_a_stamp_at_a_time_is_the_last_that_any_worker_gives_out_then() -> None:
 
 
 def test_no_two_features_count_things_by_the_same_name() -> None:
-    kinds = [kind for feature in FEATURES for kind in feature.kinds]
-    listed = [kind for feature in FEATURES for kind in feature.export_lists]
+    kinds = [kind for feature in all_data() for kind in feature.kinds]
+    listed = [kind for feature in all_data() for kind in feature.export_lists]
     assert len({"carts", "dead_letters", *kinds}) == 2 + len(kinds)
     assert len(set(listed)) == len(listed)
     assert set(listed) <= set(kinds)

@@ -26,7 +26,6 @@ from tests.support.data_lifecycle import (
 from tests.support.parts import WAITS_FOR_LOCK, new_customer_carts, new_flusher, transaction
 from tests.support.reservations import wait_until
 from tests.support.terminal import shown_on_terminal
-from tracker.cli.data import FEATURES
 from tracker.errors import DatabaseUnavailableError
 from tracker.features.carts import removal
 from tracker.features.carts.batch_writer import BatchWriter
@@ -38,6 +37,7 @@ from tracker.ingest.items import CartId, Item
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.postgres import retries
 from tracker.postgres.engine import create_engine
+from tracker.runtime.features import all_data
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def in_loop(database: Database, scenario: Callable[[AsyncEngine], Awaitable[None
 
 async def pruned(engine: AsyncEngine) -> Amount:
     before = datetime.now(UTC) - 90 * DAY
-    return await service.prune(engine, FEATURES, before, dry_run=False, on_progress=lambda _: None)
+    return await service.prune(engine, all_data(), before, dry_run=False, on_progress=lambda _: None)
 
 
 def stored_shop(database: Database) -> tuple[set[CartId], set[CartId]]:

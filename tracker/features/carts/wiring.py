@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from tracker.features.carts.batch_writer import BatchWriter, FollowUp
+    from tracker.features.feature_data import FeatureData
     from tracker.web.openapi.examples import Examples
 
 
@@ -65,4 +66,11 @@ def examples() -> "Examples":
     return EXAMPLES
 
 
-FEATURE = Feature(tables=tables, serve=serve, examples=examples)
+def data() -> "FeatureData":
+    """Return what is stored of carts and customers."""
+    from tracker.features.carts.data import DATA
+
+    return DATA
+
+
+FEATURE = Feature(tables=tables, serve=serve, examples=examples, data=data)

@@ -14,6 +14,7 @@ SETTLING_CONCURRENCY: Final = 10
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from tracker.features.feature_data import FeatureData
     from tracker.web.openapi.examples import Examples
 
 
@@ -90,4 +91,13 @@ def examples() -> "Examples":
     return EXAMPLES
 
 
-FEATURE = Feature(settings=CheckoutSettings, tables=tables, serve=serve, examples=examples, jobs=jobs, metrics=metrics)
+def data() -> "FeatureData":
+    """Return what is stored of carts and customers."""
+    from tracker.features.checkout.data import DATA
+
+    return DATA
+
+
+FEATURE = Feature(
+    settings=CheckoutSettings, tables=tables, serve=serve, examples=examples, jobs=jobs, metrics=metrics, data=data
+)

@@ -6,6 +6,7 @@ from tracker.features.carts.wiring import follow_up_of
 from tracker.features.feature import Feature, Parts, Served
 
 if TYPE_CHECKING:
+    from tracker.features.feature_data import FeatureData
     from tracker.web.openapi.examples import Examples
 
 
@@ -40,4 +41,11 @@ def examples() -> "Examples":
     return EXAMPLES
 
 
-FEATURE = Feature(serve=serve, examples=examples)
+def data() -> "FeatureData":
+    """Return what is stored of carts and customers."""
+    from tracker.features.customer_carts.data import DATA
+
+    return DATA
+
+
+FEATURE = Feature(serve=serve, examples=examples, data=data)

@@ -9,6 +9,8 @@ from tracker.features.reservations.settings import ReservationSettings
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from tracker.features.feature_data import FeatureData
+
 
 def jobs(parts: JobParts) -> FeatureJobs | None:
     """Build the job that asks the service, unless reservations are switched off."""
@@ -53,4 +55,11 @@ def tables() -> "Sequence[Table]":
     return [reservations]
 
 
-FEATURE = Feature(settings=ReservationSettings, tables=tables, jobs=jobs, metrics=metrics)
+def data() -> "FeatureData":
+    """Return what is stored of carts and customers."""
+    from tracker.features.reservations.data import DATA
+
+    return DATA
+
+
+FEATURE = Feature(settings=ReservationSettings, tables=tables, jobs=jobs, metrics=metrics, data=data)

@@ -16,17 +16,17 @@ lost pages may have held is written there once more, from the aggregator, which 
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from tracker.errors import JournalUnavailableError
-from tracker.ingest.journal.frames import HEADER_BYTES, frame, header, parse_segment_name, segment_name
+from tracker.ingest.journal.frames import HEADER_BYTES, parse_segment_name
+from tracker.ingest.journal.segment import Segment, create_segment
 from tracker.kit.confirmation import Confirmation, confirmation_within
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import save_stamp
@@ -69,20 +69,6 @@ class Limits:
 
     segment_age_s: float = 10.0
     """Age in seconds from which a segment is followed by the next one, so that committed data is removed soon."""
-
-
-@dataclass(slots=True, eq=False)
-class Segment:
-    """A file of the journal that this process writes."""
-
-    path: Path
-    descriptor: int
-    salt: int
-    opened_at: float = field(default_factory=time.monotonic)
-    size: int = HEADER_BYTES
-    sequence: int = 0
-    last_stamp: int = 0
-    dirty: bool = False
 
 
 class FileJournal:
@@ -175,26 +161,16 @@ class FileJournal:
         segment = self._active
         if segment is None or self._refusal is not None or self._is_full():
             raise JournalUnavailableError(self.refusal or "the journal is not available")
+        was_dirty = segment.dirty
         try:
-            self._write(segment, payload, stamp)
+            self._bytes += segment.append(payload, stamp)
         except OSError as error:
             # A frame may stand there in part; nothing may follow it.
             self._seal(segment)
             self._refuse(f"the journal cannot be written: {error.strerror or error}")
             self._work.set()  # a new segment is needed, also if nobody writes again
             raise JournalUnavailableError("the journal cannot be written") from error
-
-    def _write(self, segment: Segment, payload: bytes, stamp: int) -> None:
-        data = frame(payload, segment.salt, segment.sequence)
-        written = self._files.write(segment.descriptor, data)
-        while written < len(data):
-            written += self._files.write(segment.descriptor, data[written:])
-        segment.sequence += 1
-        segment.size += len(data)
-        self._bytes += len(data)
-        segment.last_stamp = max(segment.last_stamp, stamp)
-        if not segment.dirty:
-            segment.dirty = True
+        if not was_dirty:
             self._work.set()
 
     def synced(self) -> Confirmation:
@@ -252,7 +228,7 @@ class FileJournal:
         await self._sync()
         await self._remove_committed()
         for segment in self._sealed:
-            self._files.close(segment.descriptor)
+            segment.close()
 
     @property
     def _busy(self) -> bool:
@@ -300,34 +276,18 @@ class FileJournal:
         save_stamp(self._files, self._folder, self._last_stamp(), durably=True)
         try:
             for payload, stamp in self._waiting():
-                self._write(active, payload, stamp)
+                self._bytes += active.append(payload, stamp)
+                self._work.set()
         except OSError:
             self._seal(active)
             raise
         self._rewrite = False
 
     async def _create(self) -> Segment:
-        """Create a segment and return it once its name and header would survive a loss of power."""
         self._number += 1
-        salt = secrets.randbits(32)
-        path = self._folder / segment_name(self._number, salt)
-        descriptor = await self._in_thread(self._create_file, path, header(salt))
+        segment = await self._in_thread(create_segment, self._files, self._folder, self._number)
         self._bytes += HEADER_BYTES
-        return Segment(path, descriptor, salt)
-
-    def _create_file(self, path: Path, data: bytes) -> int:
-        descriptor = self._files.create(path)
-        try:
-            while data:
-                data = data[self._files.write(descriptor, data) :]
-            self._files.sync(descriptor)
-            self._files.sync_folder(self._folder)
-        except OSError:
-            self._files.close(descriptor)
-            with contextlib.suppress(OSError):
-                self._files.remove(path)
-            raise
-        return descriptor
+        return segment
 
     def _rotate(self) -> None:
         active = self._active
@@ -354,7 +314,7 @@ class FileJournal:
                 continue
             segment.dirty = False  # what is appended from here on is for the next round
             try:
-                await self._in_thread(self._files.sync, segment.descriptor)
+                await self._in_thread(segment.sync)
             except OSError as error:
                 if segment is self._active:
                     self._seal(segment)
@@ -375,14 +335,13 @@ class FileJournal:
             return
         for segment in done:
             try:
-                with contextlib.suppress(FileNotFoundError):  # somebody has removed it by hand
-                    await self._in_thread(self._files.remove, segment.path)
+                await self._in_thread(segment.remove)
             except OSError as error:
                 logger.warning("a committed segment cannot be removed, it is tried again", extra={"error": str(error)})
                 continue
             self._sealed.remove(segment)
             self._bytes -= segment.size
-            self._files.close(segment.descriptor)
+            segment.close()
 
     def _refuse(self, reason: str) -> None:
         if self._refusal is None:

@@ -167,7 +167,7 @@ def test_clients_that_do_not_take_their_answers(server: Server, database: Databa
 @pytest.fixture(scope="module")
 def small(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that takes 10 connections."""
-    constants = "connection.MAX_CONNECTIONS = 10"
+    constants = "crowding.MAX_CONNECTIONS = 10"
     with (
         many_files(),
         serve(shared_database, tmp_path_factory.mktemp("small"), constants=constants, from_nothing=True) as server,

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +19,7 @@ from tracker.runtime.application import create_app
 from tracker.runtime.context import Context
 from tracker.settings import Ack
 from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
-from tracker.web.server.connection import Protocol
+from tracker.web.server.connection import protocol
 
 ANSWER_TIMEOUT_S: Final = 60.0
 
@@ -112,9 +111,9 @@ async def serving(
     with claim_folder(folder, 0) as claimed:
         own = settings_of(data_dir=folder, ack=ack, flush_interval_ms=1, **more)
         context = Context(own, url=database.url, folder=claimed, clock=clock or ManualClock(1_000_000))
-        protocol: Any = partial(Protocol, lane=make_lane(context))
+        http: Any = protocol(make_lane(context))
         app = create_app(context)
-        server = uvicorn.Server(uvicorn.Config(app, http=protocol, log_config=None, port=0, server_header=False))
+        server = uvicorn.Server(uvicorn.Config(app, http=http, log_config=None, port=0, server_header=False))
         task = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.01)

@@ -4,7 +4,6 @@ import logging
 import os
 import resource
 import socket
-from functools import partial
 from typing import Final
 
 import uvicorn
@@ -17,7 +16,8 @@ from tracker.runtime.context import Context
 from tracker.settings import FolderSettings, ProcessSettings, Settings, Switch, WebSettings
 from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import Counted, Traffic
-from tracker.web.server.connection import MAX_CONNECTIONS, Protocol
+from tracker.web.server.connection import protocol
+from tracker.web.server.crowding import MAX_CONNECTIONS
 from tracker.web.server.listener import BACKLOG
 from tracker.web.server.server import Server
 
@@ -48,7 +48,7 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
         config = uvicorn.Config(
             app if traffic is None else Counted(app, traffic),
             loop="tracker.web.server.server:Loop",
-            http=partial(Protocol, lane=context.lane, traffic=traffic),  # type: ignore[arg-type]  # called, no more
+            http=protocol(context.lane, traffic),  # type: ignore[arg-type]  # called, no more
             ws="none",
             lifespan="on",
             access_log=False,

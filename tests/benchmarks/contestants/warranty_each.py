@@ -9,7 +9,6 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import uvicorn
@@ -34,7 +33,7 @@ from tracker.web.fast_lane.lanes import Lanes
 from tracker.web.limits import MAX_BODY_BYTES
 from tracker.web.middleware.browser_policy import Guard
 from tracker.web.problems import EXCEPTION_HANDLERS
-from tracker.web.server.connection import Protocol
+from tracker.web.server.connection import protocol
 
 
 class EachByItself(Warranties):
@@ -105,9 +104,9 @@ class _Lane:
 
 def main() -> None:
     """Serve on the port that the command line names, with the connection and the lane that Tracker has."""
-    protocol: Any = partial(Protocol, lane=_Lane())
+    http: Any = protocol(_Lane())
     uvicorn.run(
-        app, port=int(sys.argv[1]), http=protocol, loop="uvloop", ws="none", access_log=False, log_level="warning",
+        app, port=int(sys.argv[1]), http=http, loop="uvloop", ws="none", access_log=False, log_level="warning",
         server_header=False,
     )  # fmt: skip
 

@@ -68,7 +68,7 @@ class Protocol(HttpToolsProtocol):
         self._peer = Peer("", secure=False)
         self._head = HeadBytes()
         self._deadline = Deadline(self.loop.time())
-        self._client = StuckClient()
+        self._stuck = StuckClient()
         self._refused = False
         self._answering: RequestResponseCycle | _Owed | None = None
 
@@ -308,10 +308,10 @@ class Protocol(HttpToolsProtocol):
         Cut it off if the client has not taken a byte of the answer, or not let go, for as long.
         """
         if self.flow.write_paused or self.transport.is_closing():
-            if self._client.is_stuck(self.transport.get_write_buffer_size(), now_s):
+            if self._stuck.is_stuck(self.transport.get_write_buffer_size(), now_s):
                 self.transport.abort()
             return
-        self._client.clear()
+        self._stuck.clear()
         if self._deadline.is_over(now_s):
             self.refuse(408, f"the request did not arrive within {REQUEST_TIMEOUT_S:.0f} s")
 

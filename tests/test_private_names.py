@@ -308,6 +308,7 @@ def _uses(tree: ast.AST, file: str, owner: str | None = None) -> Iterator[Use]:
         yield from _uses(node, file, owner)
 
 
+@cache
 def _code() -> dict[Path, ast.Module]:
     return {path: ast.parse(path.read_text()) for path in sorted(TRACKER.rglob("*.py"))}
 

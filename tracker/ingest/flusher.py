@@ -8,7 +8,6 @@ With nothing to write the task waits on an event and uses no CPU.
 import asyncio
 import contextlib
 import logging
-import random
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
@@ -18,6 +17,7 @@ from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.delivery import Delivery
 from tracker.ingest.flush_traces import Causes
 from tracker.ingest.items import Batch
+from tracker.kit.backoff import between_s, full_jitter_s
 from tracker.kit.confirmation import Confirmation, confirmation_within
 from tracker.postgres.error_classes import Failure
 from tracker.telemetry.histogram import Histogram
@@ -158,12 +158,11 @@ class Flusher:
     async def _back_off(self, failure: Failure, tries: int) -> None:
         """Wait with full jitter, so that many workers do not come back at the same moment."""
         if self._closing.is_set():
-            await asyncio.sleep(random.uniform(0, CLOSING_BACKOFF_CAP_S))  # noqa: S311  # not a secret
+            await asyncio.sleep(between_s(0, CLOSING_BACKOFF_CAP_S))
         elif failure is Failure.BROKEN:
-            await self._pause(random.uniform(0, 2 * BROKEN_BACKOFF_S))  # noqa: S311  # not a secret
+            await self._pause(between_s(0, 2 * BROKEN_BACKOFF_S))
         else:
-            longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(tries, 10))
-            await self._pause(random.uniform(0, longest_s))  # noqa: S311  # not a secret
+            await self._pause(full_jitter_s(tries, BACKOFF_BASE_S, BACKOFF_CAP_S))
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, unless the process is told to stop."""

@@ -5,9 +5,10 @@ to wait waits here: it holds its place, and the queue is left alone.
 """
 
 import asyncio
-import random
 import time
 from typing import Any, Final
+
+from tracker.kit.backoff import between_s, longest_s
 
 FAILURES: Final = 20
 """Number of failures in a row after which calls wait.
@@ -58,8 +59,8 @@ class Breaker:
         """Record that the service has not answered."""
         self._failures += 1
         if self._failures == FAILURES or (self.is_open and self._is_trial):
-            longest_s = min(PAUSE_CAP_S, PAUSE_BASE_S * 2 ** min(self._pauses, 10))
-            self._open_until_s = time.monotonic() + random.uniform(longest_s / 2, longest_s)  # noqa: S311  # not a secret
+            pause_s = longest_s(self._pauses, PAUSE_BASE_S, PAUSE_CAP_S)
+            self._open_until_s = time.monotonic() + between_s(pause_s / 2, pause_s)
             self._pauses += 1
 
     def leave(self) -> None:

@@ -11,7 +11,6 @@ pgqueuer puts aside as failed is put back.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -24,6 +23,7 @@ from pgqueuer.domain.models import Job
 
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queries import NAMES, queries_on
+from tracker.kit.backoff import about_s, full_jitter_s
 from tracker.postgres.connection import Connector
 from tracker.postgres.engine import dsn_of
 from tracker.postgres.error_classes import shown
@@ -37,6 +37,7 @@ POLL_S: Final = 2.0
 All notifications get lost once PostgreSQL was away.
 """
 
+BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 5.0
 """Longest wait between two tries to reach PostgreSQL, in seconds."""
 
@@ -135,7 +136,7 @@ async def _keep_up(manager: QueueManager) -> None:
                     pass
         except Exception:
             logger.exception("the upkeep of the jobs failed; it is tried again")
-        await asyncio.sleep(UPKEEP_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
+        await asyncio.sleep(about_s(UPKEEP_EVERY_S))
 
 
 class _PatientDriver(AsyncpgPoolDriver):
@@ -164,8 +165,7 @@ class _PatientDriver(AsyncpgPoolDriver):
                 if tries % SAY_AGAIN_AFTER == 0:
                     logger.warning("the jobs wait for PostgreSQL", extra={"tries": tries + 1, "error": shown(error)})
                 tries += 1
-                longest_s = min(BACKOFF_CAP_S, 0.05 * 2 ** min(tries, 10))
-                await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311  # not a secret
+                await asyncio.sleep(full_jitter_s(tries, BACKOFF_BASE_S, BACKOFF_CAP_S))
             else:
                 if tries:
                     logger.warning("the jobs have reached PostgreSQL again", extra={"tries": tries})

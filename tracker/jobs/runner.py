@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import logging
-import random
 from typing import TYPE_CHECKING, Final
 
 from tracker.jobs.handler import Handler, TryAgainError
 from tracker.jobs.library import load_consumer
+from tracker.kit.backoff import about_s
 from tracker.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ Putting their jobs back, and then ending the connections, get the same time each
 
 RESTART_AFTER_S: Final = 5.0
 """Pause in seconds after an error that the code does not expect, before jobs are taken again."""
+
+UNEXPECTED_AGAIN_S: Final = 60.0
+"""Average seconds until a job is tried again that failed with an error that the code does not expect."""
 
 DONE: Final = "done"
 AGAIN: Final = "again"
@@ -114,7 +117,7 @@ class JobRunner:
             logger.exception(
                 "a job failed in a way that nobody has thought of; it is tried again", extra={"job": self._name}
             )
-            raise TryAgainError(random.uniform(30, 90), repr(error)) from error  # noqa: S311  # not a secret
+            raise TryAgainError(about_s(UNEXPECTED_AGAIN_S), repr(error)) from error
         else:
             self.ended[self._name, DONE] += 1
 

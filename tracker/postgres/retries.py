@@ -1,7 +1,6 @@
 """Runs a command's transaction again while PostgreSQL is busy: nobody waits for it, so it can wait for others."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -9,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.errors import DatabaseUnavailableError
+from tracker.kit.backoff import full_jitter_s
 from tracker.postgres.error_classes import Failure, failure_of, first_line
 
 TRIES: Final = 10
@@ -34,5 +34,4 @@ async def committed(engine: AsyncEngine, work: Callable[[AsyncConnection], Await
             if tries == TRIES or failure_of(error) is not Failure.TRANSIENT:
                 msg = f"PostgreSQL does not take it now, so run it again: {first_line(error)}"
                 raise DatabaseUnavailableError(msg) from error
-        longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**tries)
-        await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311  # not a secret
+        await asyncio.sleep(full_jitter_s(tries, BACKOFF_BASE_S, BACKOFF_CAP_S))

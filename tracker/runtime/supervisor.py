@@ -6,7 +6,6 @@ kernel ends it when the supervisor dies, so that `kill -9` leaves nothing behind
 
 import logging
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import Final
 
 from tracker.errors import LostItemsError
+from tracker.kit.backoff import full_jitter_s
 from tracker.kit.child_process import end_with_parent
 
 BACKOFF_BASE_S: Final = 0.25
@@ -55,8 +55,7 @@ class _Worker:
         now_s = time.monotonic()
         if self._restart_at_s is None:
             self._failures = 0 if now_s - self._started_at_s > HEALTHY_S else self._failures + 1
-            longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(self._failures, 10))
-            self._restart_at_s = now_s + random.uniform(0, longest_s)  # noqa: S311  # not a secret
+            self._restart_at_s = now_s + full_jitter_s(self._failures, BACKOFF_BASE_S, BACKOFF_CAP_S)
             fields = {"worker_pid": self.process.pid, "exit_code": self.process.returncode}
             logger.error("a worker process has ended and is replaced", extra=fields)
         elif now_s >= self._restart_at_s:

@@ -1,6 +1,7 @@
 """The time by which a request must be here."""
 
-from tracker.web.server.deadline import REQUEST_TIMEOUT_S, Deadline
+from tracker.web.limits import REQUEST_TIMEOUT_S
+from tracker.web.server.deadline import Deadline
 
 
 def test_the_first_request_has_its_time_from_the_start_of_the_connection() -> None:

@@ -4,7 +4,8 @@ import httptools
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tracker.web.server.head_bytes import MAX_HEADER_BYTES, HeadBytes, size_of_head
+from tracker.web.limits import MAX_HEADER_BYTES
+from tracker.web.server.head_bytes import HeadBytes, size_of_head
 
 BODY = b"x" * 50
 

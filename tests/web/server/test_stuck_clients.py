@@ -1,6 +1,6 @@
 """Which clients take nothing of what waits for them."""
 
-from tracker.web.server.deadline import REQUEST_TIMEOUT_S
+from tracker.web.limits import REQUEST_TIMEOUT_S
 from tracker.web.server.stuck_clients import GOODBYE_TIMEOUT_S, StuckClient
 
 

@@ -5,7 +5,6 @@ order settled, and is done.
 """
 
 import logging
-import random
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +25,7 @@ from tracker.features.checkout.payments.protocol import (
 from tracker.features.checkout.service import NOTHING_CHARGED, SETTLE_AFTER_S, settle
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
+from tracker.kit.backoff import about_s
 from tracker.postgres.error_classes import shown
 from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
@@ -92,4 +92,4 @@ class Settler:
 
 def _again(mean_s: float, reason: str) -> TryAgainError:
     logger.warning("an order waits", extra={"reason": reason})
-    return TryAgainError(random.uniform(mean_s / 2, mean_s * 3 / 2), reason)  # noqa: S311  # not a secret
+    return TryAgainError(about_s(mean_s), reason)

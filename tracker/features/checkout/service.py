@@ -8,7 +8,6 @@ with it, a job that settles it later (`jobs`). Whoever settles an order first de
 import asyncio
 import contextlib
 import logging
-import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ from tracker.features.checkout.payments.protocol import (
 from tracker.features.customer_carts import service as customer_service
 from tracker.ingest.intake import Intake
 from tracker.ingest.items import CartId
+from tracker.kit.backoff import about_s
 from tracker.kit.clock import Stamper
 from tracker.kit.deadlines import Waits
 from tracker.postgres.request_database import RequestDatabase
@@ -233,7 +233,7 @@ class Checkout:
         with contextlib.suppress(TimeoutError):
             async with self._waits.within(PAYMENT_TIMEOUT_S - max(0.0, age_s)):
                 while order.status is Status.PAYING:
-                    await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
+                    await asyncio.sleep(about_s(wait_s))
                     wait_s = min(LOOK_AGAIN_CAP_S, 2 * wait_s)
                     async with self._database.transaction() as connection:
                         order = await store.find(connection, order.id) or order

@@ -8,7 +8,6 @@ withdrawn stops working; while the provider is down they stay.
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, Literal, TypeVar
@@ -20,6 +19,7 @@ from msgspec import Struct
 
 from tracker.errors import UnauthenticatedError
 from tracker.features.identity.client import ProviderUnavailableError
+from tracker.kit.backoff import between_s, longest_s
 
 MAX_AGE_S: Final = 600.0
 """Seconds for which a fetched value is used without asking whether it has changed."""
@@ -120,8 +120,8 @@ class Kept(Generic[T]):
             logger.warning("the identity provider has not said what it is asked for", extra={"reason": str(error)})
             self._failure = error
             self._failures += 1
-            longest_s = min(INTERVAL_CAP_S, INTERVAL_S * 2 ** min(self._failures, 10))
-            self._next_s = self._tried_s + random.uniform(INTERVAL_S, longest_s)  # noqa: S311  # not a secret
+            pause_s = between_s(INTERVAL_S, longest_s(self._failures, INTERVAL_S, INTERVAL_CAP_S))
+            self._next_s = self._tried_s + pause_s
         else:
             self._value, self._failure, self._failures = value, None, 0
             self._fetched_s = self._now_s()

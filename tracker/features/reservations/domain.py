@@ -1,10 +1,11 @@
 """Reservations, and the rule for when to ask again for one."""
 
 import enum
-import random
 from typing import Annotated, Final, NewType
 
 from msgspec import Meta, Struct
+
+from tracker.kit.backoff import full_jitter_s
 
 BACKOFF_BASE_S: Final = 1.0
 BACKOFF_CAP_S: Final = 300.0
@@ -61,5 +62,4 @@ class Attempt(Struct, frozen=True):
 
 def backoff_s(attempt: int, retry_after_s: float) -> float:
     """Return the seconds to wait after a failed attempt: full jitter, but never less than the service asks for."""
-    longest_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempt, 16))
-    return min(RETRY_AFTER_CAP_S, retry_after_s) + random.uniform(0, longest_s)  # noqa: S311  # not a secret
+    return min(RETRY_AFTER_CAP_S, retry_after_s) + full_jitter_s(attempt, BACKOFF_BASE_S, BACKOFF_CAP_S)

@@ -20,6 +20,7 @@ from tracker.features.warranties.metrics import ArchiveCounts
 from tracker.features.warranties.queue import archive_later
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
+from tracker.kit.backoff import about_s
 from tracker.postgres.error_classes import shown
 from tracker.telemetry import tracing
 
@@ -70,7 +71,7 @@ class Archiver:
                 fields = {"failed": len(failed), "of": len(found), "reason": str(next(iter(failed.values())))}
                 logger.warning("warranties wait for their archive", extra=fields)
                 async with self._engine.begin() as connection:
-                    await archive_later(connection, list(failed), delay_s=_pause_s())
+                    await archive_later(connection, list(failed), delay_s=about_s(AGAIN_S))
         except ArchiveUnavailableError as error:
             self._breaker.failed()
             self.counts.failed += 1
@@ -125,8 +126,4 @@ async def missing(engine: AsyncEngine, archive: Archive) -> AsyncIterator[tuple[
 
 def _again(reason: str) -> TryAgainError:
     logger.warning("warranties wait for their archive", extra={"reason": reason})
-    return TryAgainError(_pause_s(), reason)
-
-
-def _pause_s() -> float:
-    return random.uniform(AGAIN_S / 2, AGAIN_S * 3 / 2)  # noqa: S311  # not a secret
+    return TryAgainError(about_s(AGAIN_S), reason)

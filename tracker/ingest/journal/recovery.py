@@ -11,12 +11,12 @@ whoever wants to look: its good frames are stored all the same.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tracker.ingest.journal.frames import parse_segment_name, scan
+from tracker.kit.backoff import about_s
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import load_stamp, save_stamp
 from tracker.kit.worker_folders import WorkerFolder, locked, worker_folders
@@ -105,7 +105,7 @@ class Recovery:
                 logger.warning(
                     "what a dead worker left is not stored yet", extra={"error": f"{type(error).__name__}: {error}"}
                 )
-            await asyncio.sleep(ROUND_S * (1 + failures) * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
+            await asyncio.sleep(about_s(ROUND_S * (1 + failures)))
 
     async def _replay_own(self) -> None:
         for name in tuple(self._leftovers):

@@ -5,7 +5,6 @@ answer of another form (of a proxy in between, say) end in an AttributeError som
 """
 
 import asyncio
-import random
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import msgspec
 import stripe
 from msgspec import Struct
 
+from tracker.kit.backoff import about_s
 from tracker.telemetry import tracing
 
 # It would write a file into the home folder, and its id into each request. The library (16) has this switch for the
@@ -84,7 +84,7 @@ class HTTPClient(stripe.HTTPClient):
 
     async def sleep_async(self, secs: float) -> None:
         """Wait about `secs` before the next try; the library's own jitter leaves the first wait as it is."""
-        await asyncio.sleep(random.uniform(0.5, 1.5) * secs)  # noqa: S311  # not a secret
+        await asyncio.sleep(about_s(secs))
 
     async def close_async(self) -> None:
         """Close the connections."""

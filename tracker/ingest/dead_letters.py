@@ -6,7 +6,6 @@ beside the file keeps the two from overwriting each other.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Collection, Iterator
@@ -16,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from tracker.errors import ConfigurationError
 from tracker.ingest.items import CartId, Item, ItemKey
+from tracker.kit.file_lock import open_lock
 from tracker.kit.files import SystemFiles
 
 FILE_NAME: Final = "dead-letters.jsonl"
@@ -68,7 +68,7 @@ class DeadLetters:
 
         Letters that are added meanwhile stay. Raises ConfigurationError if somebody else does the same at this time.
         """
-        with _lock(self._folder / _RETRY_LOCK_NAME, wait=False):
+        with self._alone():
             with self._locked():
                 if not self._retrying.exists() and self._path.exists():
                     self._path.rename(self._retrying)
@@ -80,7 +80,7 @@ class DeadLetters:
 
         Raises ConfigurationError while somebody sends dead letters again, OSError if they cannot be removed.
         """
-        with _lock(self._folder / _RETRY_LOCK_NAME, wait=False), self._locked():
+        with self._alone(), self._locked():
             return self._forget(self._retrying, cart_ids) + self._forget(self._path, cart_ids)
 
     def _forget(self, path: Path, cart_ids: Collection[CartId]) -> int:
@@ -126,22 +126,18 @@ class DeadLetters:
         if not end:
             SystemFiles().sync_folder(self._folder)
 
-    def _locked(self) -> contextlib.AbstractContextManager[None]:
-        return _lock(self._folder / _LOCK_NAME, wait=True)
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open_lock(self._folder / _LOCK_NAME) as lock:
+            lock.acquire()
+            yield
 
-
-@contextlib.contextmanager
-def _lock(path: Path, *, wait: bool) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = "somebody else is sending the dead letters again right now"
-            raise ConfigurationError(msg) from None
-        yield
-    finally:
-        os.close(descriptor)
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with open_lock(self._folder / _RETRY_LOCK_NAME) as lock:
+            if not lock.try_acquire():
+                raise ConfigurationError("somebody else is sending the dead letters again right now")
+            yield
 
 
 def _read(path: Path) -> list[DeadLetter]:

@@ -3,14 +3,13 @@
 The worker number makes stamps unique, so no two live workers may share one. Each holds a lock on a
 file in the folder of its number for as long as it lives, and the kernel lets go of it however the
 process ends: a folder whose lock is free belongs to nobody, and what is in it to whoever takes the
-lock first. Lock files are never removed, so that a lock always means the file that has the name.
+lock first.
 
 Two workers of one machine never share a number, as the folders are in one data folder. Machines with
 data folders of their own tell their numbers apart by the node, which is set (`TRACKER_NODE`).
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Final
 
 from tracker.errors import ConfigurationError
 from tracker.kit.clock import SLOTS
+from tracker.kit.file_lock import open_lock
 
 _LOCK_NAME: Final = "lock"
 
@@ -73,13 +73,5 @@ def worker_folders(data_dir: Path) -> list[Path]:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[bool]:
     """Try to lock a worker's folder without waiting; yield whether it is ours while the block runs."""
-    descriptor = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+    with open_lock(folder / _LOCK_NAME) as lock:
+        yield lock.try_acquire()

@@ -11,7 +11,6 @@ second, a restart right after `kill -9` met a server that was still shutting dow
 """
 
 import contextlib
-import fcntl
 import importlib.util
 import logging
 import os
@@ -27,6 +26,7 @@ from urllib.parse import quote
 
 from tracker.errors import ConfigurationError
 from tracker.kit.child_process import end_with_parent
+from tracker.kit.file_lock import FileLock, open_lock
 
 _LOGIN: Final = ("-U", "tracker", "-d", "postgres")
 
@@ -86,17 +86,17 @@ def embedded_postgres(data_dir: Path, *, join: bool = True) -> Iterator[str]:
 
     url = f"postgresql://tracker@/postgres?host={quote(str(sockets), safe='/')}"
     with contextlib.ExitStack() as stack:
-        owner = stack.enter_context(_open(folder / "owner.lock"))
-        owns = _locked(owner)
+        owner = stack.enter_context(open_lock(folder / "owner.lock"))
+        owns = owner.try_acquire()
         if not owns and not join:
             msg = f"another Tracker already runs on the data folder {data_dir}; stop it, or set TRACKER_DATA_DIR"
             raise ConfigurationError(msg)
         while not owns and not _accepts(sockets):
             time.sleep(POLL_S)
-            owns = _locked(owner)  # the other one may end before its server has started
+            owns = owner.try_acquire()  # the other one may end before its server has started
         if owns:
-            server_lock = stack.enter_context(_open(folder / "server.lock"))
-            _wait_for(lambda: _locked(server_lock), "the previous PostgreSQL to stop")
+            server_lock = stack.enter_context(open_lock(folder / "server.lock"))
+            _wait_for(server_lock.try_acquire, "the previous PostgreSQL to stop")
             stack.enter_context(_running_server(folder, server_lock))
         yield url
 
@@ -114,7 +114,7 @@ def binaries() -> Path:
 
 
 @contextlib.contextmanager
-def _running_server(folder: Path, server_lock: int) -> Iterator[None]:
+def _running_server(folder: Path, server_lock: FileLock) -> Iterator[None]:
     bin_dir = binaries()
     cluster = folder / "cluster"
     log_path = folder / "server.log"
@@ -127,7 +127,7 @@ def _running_server(folder: Path, server_lock: int) -> Iterator[None]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=[server_lock],
+            pass_fds=[server_lock.descriptor],
             # In a group of its own: Ctrl-C must not stop the database under the last flush.
             process_group=0,
             preexec_fn=end_with_parent(os.getpid(), signal.SIGINT),  # noqa: PLW1509  # the main thread starts it, before any other
@@ -158,7 +158,7 @@ def _watch(server: subprocess.Popen[bytes], stopping: threading.Event, log_path:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _create_cluster(bin_dir: Path, cluster: Path, server_lock: int) -> None:
+def _create_cluster(bin_dir: Path, cluster: Path, server_lock: FileLock) -> None:
     """Run initdb beside the final place and rename, so that a killed start leaves no half cluster.
 
     The next start waits for the lock, and so for an initdb that is still on its way out: both would write there.
@@ -173,7 +173,7 @@ def _create_cluster(bin_dir: Path, cluster: Path, server_lock: int) -> None:
         text=True,
         check=False,
         timeout=START_TIMEOUT_S,
-        pass_fds=[server_lock],
+        pass_fds=[server_lock.descriptor],
         preexec_fn=end_with_parent(os.getpid(), signal.SIGTERM),
     )
     if done.returncode != 0:
@@ -191,23 +191,6 @@ def _unprivileged() -> list[str]:
     if os.geteuid() != 0:
         return []
     return ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"]
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _accepts(sockets: Path) -> bool:

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from tracker.errors import ConfigurationError
 from tracker.ingest.items import CartId, Item, ItemKey
+from tracker.kit import durable
 from tracker.kit.file_lock import open_lock
-from tracker.kit.files import SystemFiles
 
 FILE_NAME: Final = "dead-letters.jsonl"
 _LOCK_NAME: Final = "dead-letters.lock"
@@ -87,14 +87,7 @@ class DeadLetters:
         letters = _read(path)
         kept = [letter for letter in letters if letter.key[0] not in cart_ids]
         if len(kept) < len(letters):
-            new = path.with_suffix(".new")
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.writelines(f"{_encode(letter)}\n" for letter in kept)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-            SystemFiles().sync_folder(self._folder)
+            durable.replace(path, b"".join(map(_encode, kept)))
         return len(letters) - len(kept)
 
     @property
@@ -107,8 +100,7 @@ class DeadLetters:
         return self._folder / f"retrying-{FILE_NAME}"
 
     def _append(self, letter: DeadLetter) -> None:
-        # ASCII: JSON's escapes can hold what UTF-8 cannot, which may be why the item was refused.
-        data = f"{_encode(letter)}\n".encode("ascii")
+        data = _encode(letter)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             end = os.fstat(descriptor).st_size
@@ -124,7 +116,7 @@ class DeadLetters:
         finally:
             os.close(descriptor)
         if not end:
-            SystemFiles().sync_folder(self._folder)
+            durable.sync(self._folder)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -153,12 +145,12 @@ def _read(path: Path) -> list[DeadLetter]:
     return letters
 
 
-def _encode(letter: DeadLetter) -> str:
+def _encode(letter: DeadLetter) -> bytes:
+    """Return a letter's line. It is ASCII: JSON's escapes hold what UTF-8 cannot, which may be why it was refused."""
     fields = {name: getattr(letter.item, name) for name in Item.__struct_fields__}
     cart_id, external_id = letter.key
-    return json.dumps(
-        {"at": letter.at, "error": letter.error, "cart_id": cart_id, "external_id": external_id, "item": fields}
-    )
+    line = {"at": letter.at, "error": letter.error, "cart_id": cart_id, "external_id": external_id, "item": fields}
+    return f"{json.dumps(line)}\n".encode("ascii")
 
 
 def _decode(line: str) -> DeadLetter:

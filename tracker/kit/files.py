@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from tracker.kit import durable
+
 
 class Files(Protocol):
     """The calls the journal makes. Every one raises OSError when it fails."""
@@ -70,14 +72,7 @@ class SystemFiles:
     write = staticmethod(os.write)
     close = staticmethod(os.close)
     sync = staticmethod(os.fdatasync)
-
-    def sync_folder(self, folder: Path) -> None:
-        """Return once the folder's names would survive a loss of power."""
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_folder = staticmethod(durable.sync)
 
     def names(self, folder: Path) -> list[str]:
         """Return the names in a folder."""

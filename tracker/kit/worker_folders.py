@@ -10,7 +10,6 @@ data folders of their own tell their numbers apart by the node, which is set (`T
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 
 from tracker.errors import ConfigurationError
 from tracker.kit.clock import SLOTS
+from tracker.kit.durable import make_folder
 from tracker.kit.file_lock import open_lock
 
 _LOCK_NAME: Final = "lock"
@@ -41,7 +41,7 @@ def claim_folder(data_dir: Path, node: int) -> Iterator[WorkerFolder]:
         for slot in range(SLOTS):
             number = node * SLOTS + slot
             path = data_dir / "workers" / f"{number:04}"
-            _make_durably(path)
+            make_folder(path)  # durably, as the segments in it must be found again
             with locked(path) as is_ours:
                 if is_ours:
                     yield WorkerFolder(path, number)
@@ -51,18 +51,6 @@ def claim_folder(data_dir: Path, node: int) -> Iterator[WorkerFolder]:
         raise ConfigurationError(msg) from error
     msg = f"all {SLOTS} workers of node {node} are running on the data folder {data_dir}"
     raise ConfigurationError(msg)
-
-
-def _make_durably(folder: Path) -> None:
-    """Create a folder so that it would survive a loss of power, as the segments in it must."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in missing:
-        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def worker_folders(data_dir: Path) -> list[Path]:

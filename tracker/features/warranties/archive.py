@@ -5,7 +5,6 @@ An object is only ever created, never written over: an upload that is repeated c
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from obstore.store import ObjectStore, from_url
 
 from tracker.errors import ConfigurationError, UnavailableError
 from tracker.features.warranties.domain import WarrantyId
+from tracker.kit.durable import sync
 
 TIMEOUT_S: Final = 20
 """Seconds for the archive to take an object, or a folder all objects of a job, or to give a page of a list."""
@@ -100,7 +100,7 @@ class Archive:
                     obstore.put(self._store, one.path, one.body, mode="create")
             except (BaseError, OSError) as error:
                 failures[one.id] = ArchiveUnavailableError(error)
-        _sync(folder, [one.path for one in objects if one.id not in failures])
+        _sync_all(folder, [one.path for one in objects if one.id not in failures])
         return failures
 
     async def ids_of(self, day: date) -> set[str]:
@@ -150,7 +150,7 @@ def _store_at(url: str) -> ObjectStore:
     )
 
 
-def _sync(root: Path, paths: Iterable[str]) -> None:
+def _sync_all(root: Path, paths: Iterable[str]) -> None:
     """Sync files, and the folders that lead to them; the library does not, and the job ends for good.
 
     Raises OSError.
@@ -159,11 +159,7 @@ def _sync(root: Path, paths: Iterable[str]) -> None:
     days = {file.parent for file in files}
     folders = {folder for day in days for folder in (day, *day.parents) if folder.is_relative_to(root)}
     for one in (*files, *sorted(folders, reverse=True)):
-        descriptor = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(one)
 
 
 def _folder_of(day: date) -> str:

@@ -6,7 +6,6 @@ With nothing to write the task waits on an event and uses no CPU.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.delivery import Delivery
 from tracker.ingest.flush_traces import Causes
 from tracker.ingest.items import Batch
+from tracker.kit.background_task import end, wait_for_event
 from tracker.kit.backoff import between_s, full_jitter_s
 from tracker.kit.confirmation import Confirmation, confirmation_within
 from tracker.postgres.error_classes import Failure
@@ -118,10 +118,7 @@ class Flusher:
         """Flush what is left for at most `timeout_s` seconds, then stop; the rest stays in the aggregator."""
         self._closing.set()
         self._wake.set()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=timeout_s)
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT_S)
+        await end(self._task, timeout_s=timeout_s, cancel_timeout_s=CANCEL_TIMEOUT_S)
 
     async def _run(self) -> None:
         while True:
@@ -131,7 +128,7 @@ class Flusher:
                 self._wake.clear()
                 await self._wake.wait()
             if len(self._aggregator) < self._max_items and not self._closing.is_set():
-                await self._pause(self._interval_s)
+                await wait_for_event(self._closing, self._interval_s)
             if self._aggregator:
                 batch = self._aggregator.drain(self._max_items)
                 with self.causes.flushing(batch):
@@ -160,15 +157,9 @@ class Flusher:
         if self._closing.is_set():
             await asyncio.sleep(between_s(0, CLOSING_BACKOFF_CAP_S))
         elif failure is Failure.BROKEN:
-            await self._pause(between_s(0, 2 * BROKEN_BACKOFF_S))
+            await wait_for_event(self._closing, between_s(0, 2 * BROKEN_BACKOFF_S))
         else:
-            await self._pause(full_jitter_s(tries, BACKOFF_BASE_S, BACKOFF_CAP_S))
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, unless the process is told to stop."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
+            await wait_for_event(self._closing, full_jitter_s(tries, BACKOFF_BASE_S, BACKOFF_CAP_S))
 
     def _answer_waiters(self) -> None:
         """Settle the confirmations whose stamp is older than everything that is still to be stored."""

@@ -23,6 +23,7 @@ from pgqueuer.domain.models import Job
 
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queries import NAMES, queries_on
+from tracker.kit.background_task import cancel
 from tracker.kit.backoff import about_s, full_jitter_s
 from tracker.postgres.connection import Connector
 from tracker.postgres.engine import dsn_of
@@ -111,8 +112,7 @@ class Consumer:
                     heartbeat_timeout=timedelta(seconds=HELD_FOR_S),
                 )
             finally:
-                upkeep.cancel()
-                await asyncio.wait([upkeep], timeout=UPKEEP_STOP_TIMEOUT_S)
+                await cancel(upkeep, UPKEEP_STOP_TIMEOUT_S)
                 self._pool.terminate()
 
     def stop(self) -> None:

@@ -1,12 +1,12 @@
 """Runs the jobs of a handler in this process, and counts how they end."""
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
 from tracker.jobs.handler import Handler, TryAgainError
 from tracker.jobs.library import load_consumer
+from tracker.kit.background_task import cancel, wait_for_event
 from tracker.kit.backoff import about_s
 from tracker.telemetry import tracing
 
@@ -79,8 +79,7 @@ class JobRunner:
         await asyncio.wait([self._task], timeout=2 * GOODBYE_TIMEOUT_S)
         if self._consumer is not None:
             self._consumer.terminate()
-        self._task.cancel()
-        await asyncio.wait([self._task], timeout=GOODBYE_TIMEOUT_S)
+        await cancel(self._task, GOODBYE_TIMEOUT_S)
         logger.info("the jobs have stopped", extra={"job": self._name})
 
     async def _run(self) -> None:
@@ -91,8 +90,7 @@ class JobRunner:
                 if self._stopping.is_set():
                     return
                 logger.exception("the jobs have stopped and are started again", extra={"job": self._name})
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), RESTART_AFTER_S)
+                await wait_for_event(self._stopping, RESTART_AFTER_S)
 
     async def _take_jobs(self) -> None:
         consumer_class = await load_consumer()
@@ -130,8 +128,7 @@ class JobRunner:
         finally:
             cut_off.cancel()
             if not call.done():
-                call.cancel()
-                await asyncio.wait([call], timeout=GOODBYE_TIMEOUT_S)
+                await cancel(call, GOODBYE_TIMEOUT_S)
         if not call.done():
             raise asyncio.CancelledError
         call.result()

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.errors import TrackerError
+from tracker.kit.background_task import cancel
 from tracker.metrics.process_state import POSTGRES_UP
 from tracker.metrics.values import Values
 from tracker.postgres.request_database import RequestDatabase
@@ -56,9 +57,7 @@ class DatabaseValues:
 
     async def close(self) -> None:
         """Stop asking PostgreSQL, and cancel a query that is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        await cancel(self._task, CLOSE_TIMEOUT_S)
 
     async def _ask(self) -> Values:
         values = Values(self._families)

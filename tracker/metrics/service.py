@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Final, TypeVar
 
+from tracker.kit.background_task import wait_for_event
 from tracker.metrics.database_values import DatabaseValues
 from tracker.metrics.exposition import Exposition, expose
 from tracker.metrics.process_state import BUILD_INFO
@@ -82,9 +83,7 @@ class Metrics:
     async def _publish(self, workers: Workers) -> None:
         while not self._stopping.is_set():
             await self._keep(workers.publish)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PUBLISH_S):
-                    await self._stopping.wait()
+            await wait_for_event(self._stopping, PUBLISH_S)
         await self._keep(workers.leave)
 
     async def _keep(self, keep: Callable[[Values], object]) -> None:

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from tracker.errors import UnauthenticatedError
 from tracker.features.identity.client import ProviderUnavailableError
+from tracker.kit.background_task import cancel
 from tracker.kit.backoff import between_s, longest_s
 
 MAX_AGE_S: Final = 600.0
@@ -29,6 +30,9 @@ INTERVAL_S: Final = 5.0
 
 INTERVAL_CAP_S: Final = 30.0
 """Maximum seconds between two calls while the provider is down, so its return goes unnoticed no longer than that."""
+
+CLOSE_TIMEOUT_S: Final = 0.5
+"""Seconds that a canceled fetch gets to end."""
 
 MAX_KEYS: Final = 100
 """Most keys of a key set that are looked at."""
@@ -98,9 +102,7 @@ class Kept(Generic[T]):
 
     async def close(self) -> None:
         """Stop fetching."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await cancel(self._task, CLOSE_TIMEOUT_S)
 
     def _fetching(self) -> asyncio.Task[None] | None:
         """Return the fetch under way, begun now if none is and the last one was long enough ago."""

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from tracker.errors import BufferFullError
+from tracker.kit.background_task import end
 from tracker.postgres.error_classes import Failure, failure_of
 
 MAX_GROUP: Final = 1000
@@ -72,10 +73,7 @@ class Groups(Generic[Wish, Result]):
 
     async def close(self) -> None:
         """Let the group in hand end, but do not wait long."""
-        if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        await end(self._task, timeout_s=CLOSE_TIMEOUT_S, cancel_timeout_s=CLOSE_TIMEOUT_S)
 
     async def _run(self) -> None:
         while self._waiting:

@@ -14,7 +14,6 @@ lost pages may have held is written there once more, from the aggregator, which 
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +26,7 @@ from typing import Final, TypeVar
 from tracker.errors import JournalUnavailableError
 from tracker.ingest.journal.frames import HEADER_BYTES, parse_segment_name
 from tracker.ingest.journal.segment import Segment, create_segment
+from tracker.kit.background_task import end, wait_for_event
 from tracker.kit.confirmation import Confirmation, confirmation_within
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import save_stamp
@@ -201,25 +201,22 @@ class FileJournal:
         """Sync the data that is left, remove committed segments, and close the files."""
         self._closing.set()
         self._work.set()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        await end(self._task, timeout_s=CLOSE_TIMEOUT_S, cancel_timeout_s=CLOSE_TIMEOUT_S)
         self._thread.shutdown(wait=False)
 
     async def _run(self) -> None:
         while not self._closing.is_set():
-            await _wait(self._work, TICK_S if self._busy else None)
+            await wait_for_event(self._work, TICK_S if self._busy else None)
             self._work.clear()
             try:
                 await self._round()
             except Exception:
                 logger.exception("the journal's work failed")
                 self._refuse("the journal's work failed")
-                await _wait(self._closing, TICK_S)
+                await wait_for_event(self._closing, TICK_S)
             # A disk whose syncs fail one after the other must not be filled with ever new segments.
             if pause_s := TICK_S if self._rewrite else self._limits.sync_interval_s:
-                await _wait(self._closing, pause_s)
+                await wait_for_event(self._closing, pause_s)
         if self._rewrite:
             await self._have_segments()
         for segment in (self._active, self._spare):
@@ -350,10 +347,3 @@ class FileJournal:
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
-
-
-async def _wait(event: asyncio.Event, seconds: float | None) -> None:
-    """Wait for `event`, for at most so many seconds."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

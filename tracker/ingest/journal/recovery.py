@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tracker.ingest.journal.frames import parse_segment_name, scan
+from tracker.kit.background_task import cancel
 from tracker.kit.backoff import about_s
 from tracker.kit.files import Files
 from tracker.kit.last_stamp import load_stamp, save_stamp
@@ -87,9 +88,7 @@ class Recovery:
 
     async def close(self) -> None:
         """Stop the task at any point; the next worker that looks replays the rest."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT_S)
+        await cancel(self._task, CANCEL_TIMEOUT_S)
 
     async def _run(self) -> None:
         failures = 0

@@ -6,16 +6,17 @@ take a code: only this concerns the customer.
 """
 
 import logging
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-import httpx
 import msgspec
 from msgspec import Struct
 
 from tracker.errors import TrackerError, UnavailableError
 from tracker.kit.deadlines import Waits
+from tracker.kit.outbound_http import OutboundClient, OutboundError, TooLargeError, read
 
 TIMEOUT_S: Final = 5.0
 """Seconds that a whole answer may take; somebody waits for it."""
@@ -70,13 +71,7 @@ class ProviderClient:
         self._waits = waits
         self._client_id = client_id or ""
         self._client_secret = client_secret or ""
-        self._client = httpx.AsyncClient(
-            timeout=TIMEOUT_S,
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
-        )
+        self._client = OutboundClient(timeout_s=TIMEOUT_S, connect_timeout_s=TIMEOUT_S, connections=CONNECTIONS)
 
     async def discover(self) -> Discovery:
         """Return what the provider says about itself; raise ProviderUnavailableError."""
@@ -108,53 +103,47 @@ class ProviderClient:
             form |= {"client_id": self._client_id, "client_secret": self._client_secret}
         else:
             raise _unusable("it takes neither client_secret_basic nor client_secret_post")
-        request = self._client.build_request("POST", provider.token_endpoint, data=form, headers=_HEADERS)
-        status, content = await self._send(request, MAX_ANSWER_BYTES, auth)
+        status, content = await self._send("POST", provider.token_endpoint, MAX_ANSWER_BYTES, form, auth)
         if status in {400, 401, 403}:
             raise _refusal(content)
-        if status != httpx.codes.OK:
+        if status != HTTPStatus.OK:
             raise _unusable(f"its status is {status}")
         return _decoded(content, _Tokens).id_token
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def _fetch(self, url: str, max_bytes: int) -> bytes:
-        status, content = await self._send(self._client.build_request("GET", url, headers=_HEADERS), max_bytes)
-        if status != httpx.codes.OK:
+        status, content = await self._send("GET", url, max_bytes)
+        if status != HTTPStatus.OK:
             raise _unusable(f"its status is {status}")
         return content
 
     async def _send(
-        self, request: httpx.Request, max_bytes: int, auth: tuple[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        max_bytes: int,
+        form: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
     ) -> tuple[int, bytes]:
+        headers = {"Accept": "application/json"}
         try:
-            # httpx's own time-out is for each read; one byte a minute would never end.
-            async with self._waits.within(TIMEOUT_S):
-                answer = await self._client.send(request, auth=auth, stream=True)
-                try:
-                    return answer.status_code, await _read(answer, max_bytes)
-                finally:
-                    await answer.aclose()
-        except (TimeoutError, httpx.TimeoutException) as error:
+            async with (
+                self._waits.within(TIMEOUT_S),
+                self._client.call(method, url, headers=headers, form=form, auth=auth) as answer,
+            ):
+                return answer.status_code, await read(answer, max_bytes)
+        except TimeoutError as error:
             raise ProviderUnavailableError("the identity provider did not answer in time") from error
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+        except TooLargeError as error:
+            raise _unusable(str(error)) from error
+        except (OutboundError, OSError) as error:
             raise ProviderUnavailableError("the identity provider cannot be reached") from error
 
 
-_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
-
 T = TypeVar("T", bound=Struct)
-
-
-async def _read(answer: httpx.Response, max_bytes: int) -> bytes:
-    content = b""
-    async for part in answer.aiter_raw():
-        content += part
-        if len(content) > max_bytes:
-            raise _unusable(f"it is larger than {max_bytes} bytes")
-    return content
 
 
 def _decoded(content: bytes, model: type[T]) -> T:

@@ -7,15 +7,14 @@ must hold a reservation id. A failure says whether it pays to ask again.
 import asyncio
 import email.utils
 import time
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
-import httpx
 import msgspec
 from msgspec import Struct
 
 from tracker.errors import TrackerError
 from tracker.features.reservations.domain import Attempt, ReservationId
+from tracker.kit.outbound_http import Answer, OutboundClient, OutboundError, TooLargeError, UnreachableError, read
 from tracker.telemetry import tracing
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -61,36 +60,28 @@ class ReservationClient:
         """Ask at `url`; an answer may take `timeout_s` seconds in all."""
         self._url = url
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
-        )
+        self._client = OutboundClient(timeout_s=timeout_s, connect_timeout_s=CONNECT_TIMEOUT_S, connections=concurrency)
 
     async def reserve(self, attempt: Attempt) -> int | str:
         """Return the id of the reservation; raise RefusedError or UnansweredError."""
         body = {"item": attempt.external_id, "quantity": attempt.quantity}
-        headers = {"Idempotency-Key": attempt.key, "Accept": "application/json", "Accept-Encoding": "identity"}
-        headers |= tracing.headers()
+        headers = {"Idempotency-Key": attempt.key, "Accept": "application/json", **tracing.headers()}
         try:
-            # httpx's own time-out is for each read; one byte a minute would never end.
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._client.stream("POST", self._url, json=body, headers=headers) as answer,
+                self._client.call("POST", self._url, headers=headers, json=body) as answer,
             ):
                 if not answer.is_success:
                     raise _unsuccessful(answer)
-                content = await _read(answer)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            reason = str(error) or type(error).__name__
-            raise UnansweredError(f"the service cannot be reached: {reason}", is_down=True, was_asked=False) from error
-        except (TimeoutError, httpx.TimeoutException) as error:
+                content = await read(answer, MAX_ANSWER_BYTES)
+        except UnreachableError as error:
+            raise UnansweredError(f"the service cannot be reached: {error}", is_down=True, was_asked=False) from error
+        except TimeoutError as error:
             raise UnansweredError("the service did not answer in time", is_down=True) from error
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            reason = str(error) or type(error).__name__
-            raise UnansweredError(f"the service did not answer: {reason}", is_down=True) from error
+        except TooLargeError as error:
+            raise UnansweredError(f"the service's answer cannot be used: {error}") from error
+        except OutboundError as error:
+            raise UnansweredError(f"the service did not answer: {error}", is_down=True) from error
         try:
             reservation_id = _decode(content).reservation_id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -101,10 +92,10 @@ class ReservationClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._client.close()
 
 
-def _unsuccessful(answer: httpx.Response) -> RefusedError | UnansweredError:
+def _unsuccessful(answer: Answer) -> RefusedError | UnansweredError:
     reason = f"the service answered {answer.status_code} {answer.reason_phrase}".rstrip()
     if answer.is_client_error and answer.status_code not in ASK_AGAIN:
         return RefusedError(reason)
@@ -121,12 +112,3 @@ def _retry_after_s(text: str) -> float:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, OverflowError):
         return 0.0
-
-
-async def _read(answer: httpx.Response) -> bytes:
-    content = b""
-    async for part in answer.aiter_raw():
-        content += part
-        if len(content) > MAX_ANSWER_BYTES:
-            raise UnansweredError(f"the service's answer cannot be used: it is larger than {MAX_ANSWER_BYTES} bytes")
-    return content

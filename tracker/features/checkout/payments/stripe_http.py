@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-import httpx
 import msgspec
 import stripe
 from msgspec import Struct
 
 from tracker.kit.backoff import about_s
+from tracker.kit.outbound_http import OutboundClient, OutboundError, TooLargeError, read
 from tracker.telemetry import tracing
 
 # It would write a file into the home folder, and its id into each request. The library (16) has this switch for the
@@ -52,12 +52,7 @@ class HTTPClient(stripe.HTTPClient):
     def __init__(self, *, timeout_s: float) -> None:
         """Give each try `timeout_s` seconds."""
         super().__init__()
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._client = OutboundClient(timeout_s=timeout_s, connect_timeout_s=CONNECT_TIMEOUT_S, connections=CONNECTIONS)
 
     async def request_async(
         self,
@@ -68,13 +63,14 @@ class HTTPClient(stripe.HTTPClient):
     ) -> tuple[bytes, int, Mapping[str, str]]:
         """Return body, status and headers; raise APIConnectionError, which says whether to try again."""
         try:
-            async with self._client.stream(
-                method, url, content=post_data, headers={**headers, **tracing.headers(), "Accept-Encoding": "identity"}
+            async with self._client.call(
+                method, url, headers={**headers, **tracing.headers()}, content=post_data
             ) as answer:
-                body = await _read(answer)
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise _unanswered(f"no answer: {reason}", should_retry=True) from error
+                body = await read(answer, MAX_ANSWER_BYTES)
+        except TooLargeError as error:
+            raise _unanswered(f"the answer cannot be used: {error}", should_retry=False) from error
+        except (TimeoutError, OutboundError) as error:
+            raise _unanswered(f"no answer: {error}", should_retry=True) from error
         try:
             _check(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -88,17 +84,7 @@ class HTTPClient(stripe.HTTPClient):
 
     async def close_async(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
-
-
-async def _read(answer: httpx.Response) -> bytes:
-    body = b""
-    async for part in answer.aiter_raw():
-        body += part
-        if len(body) > MAX_ANSWER_BYTES:
-            reason = f"the answer cannot be used: it is larger than {MAX_ANSWER_BYTES} bytes"
-            raise _unanswered(reason, should_retry=False)
-    return body
+        await self._client.close()
 
 
 def _unanswered(reason: str, *, should_retry: bool) -> stripe.APIConnectionError:

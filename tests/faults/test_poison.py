@@ -12,6 +12,7 @@ from tests.support.faults.outages import wait_until
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.items import Batch, CartId, Item, ItemKey
 from tracker.ingest.journal.frames import frame, header, segment_name
 from tracker.ingest.journal_record import encode_record
@@ -67,10 +68,10 @@ def deliver(database: Database, dead_letters: DeadLetters, batch: Batch) -> int:
     async def run() -> None:
         engine = create_engine(database.url)
 
-        async def write(part: Batch) -> None:
+        async def write(part: Batch, traces: ItemTraces) -> None:
             nonlocal writes
             writes += 1
-            await BatchWriter(engine).write(part)
+            await BatchWriter(engine).write(part, traces)
 
         async def give_up(failure: Failure, tries: int) -> None:
             pytest.fail(f"{failure} was not for the dead letters (try {tries})")

@@ -20,6 +20,7 @@ from tests.support.strategies import Stored, Write, fold
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.items import Batch, ItemKey
 from tracker.ingest.journal.frames import parse_segment_name, scan
 from tracker.ingest.journal.recovery import Recovery, Replay
@@ -190,9 +191,9 @@ def test_adopters_that_come_at_the_same_moment_store_an_orphan_and_remove_it(
         engine = create_engine(database.url, pool_size=2)
         stored_items = 0
 
-        async def write(batch: Batch) -> None:
+        async def write(batch: Batch, traces: ItemTraces) -> None:
             nonlocal stored_items
-            await BatchWriter(engine).write(batch)
+            await BatchWriter(engine).write(batch, traces)
             stored_items += len(batch)
 
         async def store(payloads: list[bytes]) -> Replay:

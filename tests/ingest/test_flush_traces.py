@@ -34,14 +34,13 @@ def test_a_flush_is_linked_to_what_has_put_its_items_and_each_item_belongs_to_th
     causes = Causes()
     for key, cause in [(A, "one"), (A, "two"), (B, "three")]:
         causes.note(key, cause)
-    with causes.flushing({A: Item(1)}):
+    with causes.flushing({A: Item(1)}) as traces:
         causes.note(A, "four")
-        assert tracing.headers_of(A) == {"traceparent": "two"}
-        assert tracing.headers_of(B) == {}
-    with causes.flushing({A: Item(2), B: Item(3)}):
-        assert tracing.headers_of(A) == {"traceparent": "four"}
-    with causes.flushing({A: Item(4)}):
-        assert tracing.headers_of(A) == {}
+        assert traces == {A: {"traceparent": "two"}}
+    with causes.flushing({A: Item(2), B: Item(3)}) as traces:
+        assert traces == {A: {"traceparent": "four"}, B: {"traceparent": "three"}}
+    with causes.flushing({A: Item(4)}) as traces:
+        assert traces == {}
     assert [sorted(found) for found in links] == [["one", "two"], ["four", "three"], []]
 
 

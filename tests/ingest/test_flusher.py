@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from tests.support.parts import new_flusher
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.flusher import Flusher
 from tracker.ingest.items import Batch, CartId, Item
 
@@ -19,7 +20,8 @@ class Sink:
         self.calls = 0
         self.batches: list[list[str]] = []
 
-    async def __call__(self, batch: Batch) -> None:
+    async def __call__(self, batch: Batch, traces: ItemTraces) -> None:
+        del traces
         self.calls += 1
         await asyncio.sleep(0)
         if self.failures > 0:

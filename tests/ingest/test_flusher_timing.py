@@ -9,6 +9,7 @@ from tests.support.parts import new_flusher, new_intake
 from tracker.errors import BufferFullError
 from tracker.ingest import intake as intake_module
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.flusher import BACKOFF_CAP_S
 from tracker.ingest.items import Batch, CartId, Item, ItemWrite
 
@@ -22,7 +23,8 @@ def put(aggregator: Aggregator, stamp: int) -> None:
 def test_no_item_is_confirmed_by_the_commit_of_the_batch_before_its_own() -> None:
     stored: list[int] = []
 
-    async def write_slowly(batch: Batch) -> None:
+    async def write_slowly(batch: Batch, traces: ItemTraces) -> None:
+        del traces
         await asyncio.sleep(0.02)
         stored.extend(item.added_stamp for item in batch.values())
 
@@ -55,7 +57,8 @@ def test_the_wait_before_another_try_is_random_from_zero_up_to_a_bound_that_grow
         asked.append((low, high))
         return 0.0
 
-    async def fail_at_first(_: Batch) -> None:
+    async def fail_at_first(batch: Batch, traces: ItemTraces) -> None:
+        del batch, traces
         if len(asked) < failures:
             raise ConnectionError("away")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,8 @@ from tracker.features.carts.service import CartReader
 from tracker.features.customer_carts.service import CustomerCarts
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.dead_letters import DeadLetters
-from tracker.ingest.delivery import Delivery
+from tracker.ingest.delivery import Delivery, Write
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.flusher import Flusher
 from tracker.ingest.intake import Intake
 from tracker.ingest.items import Batch
@@ -27,14 +28,12 @@ WAITS_FOR_LOCK: Final = "SELECT 1 FROM pg_stat_activity WHERE datname = current_
 """Finds a session that waits for another's transaction."""
 
 
-async def write_nothing(batch: Batch) -> None:
+async def write_nothing(batch: Batch, traces: ItemTraces) -> None:
     """Take a batch for stored."""
-    del batch
+    del batch, traces
 
 
-def new_flusher(
-    aggregator: Aggregator, write: Callable[[Batch], Awaitable[None]] = write_nothing, *, max_items: int = 1000
-) -> Flusher:
+def new_flusher(aggregator: Aggregator, write: Write = write_nothing, *, max_items: int = 1000) -> Flusher:
     """Return a flusher that is not started yet."""
     return Flusher(
         aggregator,

@@ -12,9 +12,14 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.flush_traces import NO_TRACES, ItemTraces
 from tracker.ingest.items import Batch
 from tracker.postgres.error_classes import OF_POSTGRES, Failure, failure_of, shown
 from tracker.telemetry import tracing
+
+Write = Callable[[Batch, ItemTraces], Awaitable[None]]
+"""Commits a batch, or raises; what a raise leaves stored is unknown. The traces are those of the batch's items, and
+may be of others too."""
 
 OnFailure = Callable[[Failure, int], Awaitable[None]]
 """Function that is called after a failed write; it waits, or raises to give up.
@@ -26,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Stores batches with `write`, which commits one batch or raises."""
+    """Stores batches with `write`."""
 
-    def __init__(self, write: Callable[[Batch], Awaitable[None]], dead_letters: DeadLetters) -> None:
+    def __init__(self, write: Write, dead_letters: DeadLetters) -> None:
         self._write = write
         self._dead_letters = dead_letters
         self.stored = 0
@@ -36,14 +41,17 @@ class Delivery:
         self.failures = dict.fromkeys(Failure, 0)
         """Number of writes that failed and had to be tried again, by class of error."""
 
-    async def deliver(self, batch: Batch, on_failure: OnFailure) -> None:
-        """Return once every item of `batch` is stored or is a dead letter; raise what `on_failure` raises."""
+    async def deliver(self, batch: Batch, on_failure: OnFailure, traces: ItemTraces = NO_TRACES) -> None:
+        """Return once every item of `batch` is stored or is a dead letter; raise what `on_failure` raises.
+
+        What is written with the items belongs to their `traces`.
+        """
         parts = [batch]
         tries = 0
         while parts:
             part = parts[-1]
             try:
-                await self._write(part)
+                await self._write(part, traces)
             except Exception as error:  # whatever it was, the batch must not be lost
                 failure = failure_of(error)
                 if failure is Failure.BAD_DATA and (parts_of := self._without_bad_row(part, error)) is not None:

@@ -2,10 +2,14 @@
 
 Many requests become one row and many rows one flush, so neither can be a step of one request alone: the flush is
 linked to all that have caused it, and a job that follows from an item belongs to the trace of the item's last request.
+
+Such a job is written far from here, in the transaction of its flush. So the flush hands the traces of its items along,
+from the flusher through `Delivery` and the function that writes a batch to what follows from the written items.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from tracker.ingest.items import Batch, ItemKey
@@ -16,6 +20,13 @@ MAX_CAUSES: Final = 128
 
 Requests that come later, while PostgreSQL is away, get no link.
 """
+
+
+ItemTraces = Mapping[ItemKey, dict[str, str]]
+"""Headers for the jobs that follow from an item, by the key of the item; those that no traced request has put are
+missing."""
+
+NO_TRACES: Final[ItemTraces] = MappingProxyType({})
 
 
 class Causes:
@@ -32,13 +43,15 @@ class Causes:
             self._of.setdefault(key, []).append(traceparent)
 
     @contextlib.contextmanager
-    def flushing(self, batch: Batch) -> Iterator[None]:
-        """Trace the block, which stores `batch`, if a traced request has put any of it."""
+    def flushing(self, batch: Batch) -> Iterator[ItemTraces]:
+        """Trace the block, which stores `batch`, if a traced request has put any of it.
+
+        The traces of the items are what `with` gives.
+        """
         # Taken out at once: who puts an item while it is being written has caused the next flush.
         caused = {key: self._of.pop(key) for key in list(self._of) if key in batch}
         causes = [cause for found in caused.values() for cause in found]
         self._count -= len(causes)
-        last: dict[tuple[str, str], str] = {key: found[-1] for key, found in caused.items()}
-        with tracing.linked("flush", causes), tracing.causing(last):
+        with tracing.linked("flush", causes):
             tracing.note(items=len(batch))
-            yield
+            yield {key: {tracing.TRACEPARENT: found[-1]} for key, found in caused.items()}

@@ -14,7 +14,7 @@ from typing import Final
 
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.delivery import Delivery
-from tracker.ingest.flush_traces import Causes
+from tracker.ingest.flush_traces import Causes, ItemTraces
 from tracker.ingest.items import Batch
 from tracker.kit.background_task import end, wait_for_event
 from tracker.kit.backoff import between_s, full_jitter_s
@@ -131,16 +131,16 @@ class Flusher:
                 await wait_for_event(self._closing, self._interval_s)
             if self._aggregator:
                 batch = self._aggregator.drain(self._max_items)
-                with self.causes.flushing(batch):
-                    await self._flush(batch)
+                with self.causes.flushing(batch) as traces:
+                    await self._flush(batch, traces)
 
-    async def _flush(self, batch: Batch) -> None:
+    async def _flush(self, batch: Batch, traces: ItemTraces) -> None:
         began_s = perf_counter()
         items = len(batch)
         while True:
             try:
                 self._on_flush()
-                await self._delivery.deliver(batch, self._back_off)
+                await self._delivery.deliver(batch, self._back_off, traces)
                 break
             except Exception:
                 self.unexpected += 1

@@ -4,17 +4,16 @@ When it closes, what was accepted is stored as long as there is time; what is le
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.dead_letters import DeadLetters
-from tracker.ingest.delivery import Delivery
+from tracker.ingest.delivery import Delivery, Write
 from tracker.ingest.flusher import Flusher
 from tracker.ingest.intake import Intake, keeps_journal
-from tracker.ingest.items import Batch
 from tracker.ingest.journal.journal import FileJournal, Limits
 from tracker.ingest.journal.protocol import Journal, NoJournal
 from tracker.ingest.journal.recovery import Recovery
@@ -34,9 +33,6 @@ MIB: Final = 1024 * 1024
 
 SEGMENT_BYTES: Final = 16 * MIB
 """Size of a journal's segment, in bytes, at which the next one begins; less where the journal may not be large."""
-
-Write = Callable[[Batch], Awaitable[None]]
-"""Commits a batch, or raises; what a raise leaves stored is unknown."""
 
 logger = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from tracker.features.checkout.payments.sandbox import SandboxProcessor
 from tracker.features.checkout.service import Checkout, settle
 from tracker.features.customer_carts import store as customer_store
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.items import CartId, Item
 from tracker.jobs.handler import TryAgainError
 from tracker.kit.clock import Stamper, SystemClock
@@ -255,8 +256,8 @@ def test_who_hears_of_a_refusal_brings_the_reservations_back_too(database: Datab
     sell(database, "pen")
     moved: list[tuple[CartId, CartId, list[str]]] = []
 
-    async def note_written(_: AsyncConnection, written: Sequence[Written]) -> None:
-        del written
+    async def note_written(_: AsyncConnection, written: Sequence[Written], traces: ItemTraces) -> None:
+        del written, traces
 
     async def note_moved(_: AsyncConnection, source: CartId, target: CartId, changed: Sequence[Written]) -> None:
         moved.append((source, target, [external_id for _, external_id, _ in changed]))

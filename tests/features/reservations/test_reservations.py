@@ -17,6 +17,7 @@ from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import Written
 from tracker.features.carts.wiring import follow_up_of
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.items import Item
 from tracker.postgres.engine import create_engine
 
@@ -245,8 +246,8 @@ def test_a_rollback_leaves_neither_reservation_nor_job(database: Database) -> No
     follow_up = follow_up_of(settings_of(reservation_url="http://127.0.0.1:9/reserve"))
     assert follow_up is not None
 
-    async def fail_afterwards(connection: AsyncConnection, written: Sequence[Written]) -> None:
-        await follow_up.written(connection, written)
+    async def fail_afterwards(connection: AsyncConnection, written: Sequence[Written], traces: ItemTraces) -> None:
+        await follow_up.written(connection, written, traces)
         raise OSError("the commit does not come")
 
     async def main() -> None:

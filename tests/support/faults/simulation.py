@@ -23,6 +23,7 @@ import pytest
 from tests.support.faults.disk import Disk
 from tracker.errors import TrackerError
 from tracker.ingest.dead_letters import DeadLetters
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.items import Batch, CartId, ItemWrite
 from tracker.ingest.journal.journal import Limits
 from tracker.ingest.pipeline import Pipeline
@@ -113,7 +114,8 @@ class FakePostgres:
         """Called after a commit: what it raises is raised, and everything is stored."""
         self.delay_s: Callable[[], float] = lambda: 0.001
 
-    async def write(self, batch: Batch) -> None:
+    async def write(self, batch: Batch, traces: ItemTraces) -> None:
+        del traces
         await asyncio.sleep(self.delay_s())
         self.before()
         if any(POISON in external_id for _, external_id in batch):

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tracker.features.carts import chains, store
 from tracker.features.carts.domain import redirected, without_erased
 from tracker.features.carts.store import Elsewhere, Written
+from tracker.ingest.flush_traces import NO_TRACES, ItemTraces
 from tracker.ingest.items import Batch, CartId
 from tracker.postgres.engine import is_pooled
 from tracker.postgres.error_classes import FollowUpError
@@ -23,8 +24,8 @@ logger = logging.getLogger(__name__)
 class FollowUp(NamedTuple):
     """Writes what follows from written items, in their transaction."""
 
-    written: Callable[[AsyncConnection, Sequence[Written]], Awaitable[None]]
-    """Called with what has changed."""
+    written: Callable[[AsyncConnection, Sequence[Written], ItemTraces], Awaitable[None]]
+    """Called with what has changed, and the traces in which it was put."""
 
     moved: Callable[[AsyncConnection, CartId, CartId, Sequence[Written]], Awaitable[None]]
     """Called with the cart that all items left, the one they went to, and what has changed there."""
@@ -45,16 +46,16 @@ class BatchWriter:
         self._follow_up = follow_up
         self._alone = follow_up is None
 
-    async def write(self, batch: Batch) -> None:
-        """Write `batch`, or raise; what a raise leaves stored is unknown.
+    async def write(self, batch: Batch, traces: ItemTraces = NO_TRACES) -> None:
+        """Write `batch`, or raise; what a raise leaves stored is unknown. What follows belongs to the items' `traces`.
 
         What belongs into other carts comes after it, in a transaction of its own: in one, locks would not be taken
         in the order of the carts.
         """
         while batch:
-            batch = await self._write(batch)
+            batch = await self._write(batch, traces)
 
-    async def _write(self, batch: Batch) -> Batch:
+    async def _write(self, batch: Batch, traces: ItemTraces) -> Batch:
         """Write the items that belong to the cart they name; return those that must go to another cart."""
         if self._alone:
             async with self._autocommit.connect() as connection:
@@ -67,7 +68,7 @@ class BatchWriter:
             written, elsewhere = await store.write_and_return_items(connection, batch)
             if written:
                 try:
-                    await self._follow_up.written(connection, written)
+                    await self._follow_up.written(connection, written, traces)
                 except SQLAlchemyError as error:
                     raise FollowUpError(str(error)) from error
             return await _late(connection, batch, elsewhere)

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.features.reservations import store
 from tracker.features.reservations.store import Wanted
+from tracker.ingest.flush_traces import ItemTraces
 from tracker.jobs.queue import enqueue
-from tracker.telemetry import tracing
 
 JOB: Final = "reserve"
 """Name of the handler that asks for reservations."""
@@ -21,10 +21,14 @@ REVIVE_AT_ONCE: Final = 1000
 """Number of failed reservations that one transaction puts back into the queue."""
 
 
-async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> None:
-    """Write the wanted reservations and their jobs, in the transaction of the flush that wants them."""
+async def want(connection: AsyncConnection, wanted: Sequence[Wanted], traces: ItemTraces | None = None) -> None:
+    """Write the wanted reservations and their jobs, in the transaction of the flush or the request that wants them.
+
+    In a flush each job belongs to the trace in which its item was put, if `traces` has one; without `traces` all jobs
+    belong to the trace of what is going on.
+    """
     keys = await store.want(connection, wanted)
-    headers = [tracing.headers_of(item) for item in keys.values()]
+    headers = None if traces is None else [traces.get(item, {}) for item in keys.values()]
     await enqueue(connection, JOB, [key.encode() for key in keys], headers=headers)
 
 

@@ -29,7 +29,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from tracker.features.reservations.domain import Attempt, Reservation, ReservationKey, Status
 from tracker.features.reservations.tables import reservations
-from tracker.ingest.items import CartId
+from tracker.ingest.items import CartId, ItemKey
 from tracker.postgres.conditions import among
 
 Wanted = tuple[str, str, int]
@@ -78,7 +78,7 @@ _OF_KEY: Final = (
 """Update of the reservation with a key, if it is still to be granted."""
 
 
-async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> dict[ReservationKey, tuple[str, str]]:
+async def want(connection: AsyncConnection, wanted: Sequence[Wanted]) -> dict[ReservationKey, ItemKey]:
     """Note what is wanted, no item twice; return the keys of what must be asked for now, each with its item."""
     rows = await connection.execute(
         _WANT,

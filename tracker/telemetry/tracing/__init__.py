@@ -30,9 +30,6 @@ ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_EN
 
 TRACEPARENT: Final = "traceparent"
 
-ItemKey = tuple[str, str]
-"""Key of an item: the ids of its cart and of itself."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -84,8 +81,6 @@ class Tracer(Protocol):
 _tracer: Tracer | None = None
 
 _current: Final[ContextVar[Span | None]] = ContextVar("span", default=None)
-
-_causes: Final[ContextVar[Mapping[ItemKey, str] | None]] = ContextVar("causes", default=None)
 
 _NOTHING: Final = contextlib.nullcontext()
 
@@ -143,27 +138,6 @@ def note(**attributes: str | int) -> None:
     found = _current.get()
     if found is not None:
         found.note(**attributes)
-
-
-@contextlib.contextmanager
-def causing(traceparents: Mapping[ItemKey, str]) -> Iterator[None]:
-    """Make `headers_of` use `traceparents` in the block: the traces in which the items of a flush were put."""
-    token = _causes.set(traceparents)
-    try:
-        yield
-    finally:
-        _causes.reset(token)
-
-
-def headers_of(key: ItemKey) -> dict[str, str]:
-    """Return the headers of a job that follows from a written item.
-
-    In a flush they are those of the trace in which the item was put, if any.
-    """
-    causes = _causes.get()
-    if causes is None:
-        return headers()
-    return {TRACEPARENT: causes[key]} if key in causes else {}
 
 
 def span(

@@ -1,37 +1,40 @@
 """Which traced request has caused what."""
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
 from tracker.ingest.flush_traces import MAX_CAUSES, Causes
 from tracker.ingest.items import CartId, Item, ItemKey
-from tracker.telemetry import tracing
+from tracker.telemetry.tracing import Span
 from tracker.telemetry.tracing.otel import MAX_TRACED_PER_S, OpenTelemetry, _context_of, _sampling
 
 A: ItemKey = (CartId("a"), "1")
 B: ItemKey = (CartId("b"), "1")
 
 
-@pytest.fixture
-def links(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What flushes are linked to."""
-    found: list[list[str]] = []
+class Flushes:
+    """A tracer that keeps what flushes are linked to."""
 
-    @contextlib.contextmanager
-    def linked(name: str, causes: Sequence[str]) -> Iterator[None]:
+    def __init__(self) -> None:
+        self.links: list[list[str]] = []
+
+    def request(self, headers: Iterable[tuple[bytes, bytes]]) -> Span | None:
+        raise NotImplementedError
+
+    def job(self, name: str, headers: Mapping[str, object] | None) -> Span | None:
+        raise NotImplementedError
+
+    def linked(self, name: str, causes: Sequence[str]) -> Span | None:
         assert name == "flush"
-        found.append(list(causes))
-        yield
-
-    monkeypatch.setattr(tracing, "linked", linked)
-    return found
+        self.links.append(list(causes))
+        return None
 
 
-def test_a_flush_is_linked_to_what_has_put_its_items_and_each_item_belongs_to_the_last(links: list[list[str]]) -> None:
-    causes = Causes()
+def test_a_flush_is_linked_to_what_has_put_its_items_and_each_item_belongs_to_the_last() -> None:
+    flushes = Flushes()
+    causes = Causes(flushes)
     for key, cause in [(A, "one"), (A, "two"), (B, "three")]:
         causes.note(key, cause)
     with causes.flushing({A: Item(1)}) as traces:
@@ -41,11 +44,12 @@ def test_a_flush_is_linked_to_what_has_put_its_items_and_each_item_belongs_to_th
         assert traces == {A: {"traceparent": "four"}, B: {"traceparent": "three"}}
     with causes.flushing({A: Item(4)}) as traces:
         assert traces == {}
-    assert [sorted(found) for found in links] == [["one", "two"], ["four", "three"], []]
+    assert [sorted(found) for found in flushes.links] == [["one", "two"], ["four", "three"], []]
 
 
-def test_only_so_many_are_remembered_while_nothing_is_flushed(links: list[list[str]]) -> None:
-    causes = Causes()
+def test_only_so_many_are_remembered_while_nothing_is_flushed() -> None:
+    flushes = Flushes()
+    causes = Causes(flushes)
     keys = [(CartId("a"), str(number)) for number in range(MAX_CAUSES + 10)]
     for key in keys:
         causes.note(key, "one")
@@ -54,7 +58,7 @@ def test_only_so_many_are_remembered_while_nothing_is_flushed(links: list[list[s
     causes.note(A, "two")
     with causes.flushing({A: Item(1)}):
         pass
-    assert [len(found) for found in links] == [MAX_CAUSES, 1]
+    assert [len(found) for found in flushes.links] == [MAX_CAUSES, 1]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +82,9 @@ def test_the_variables_of_opentelemetry_say_what_is_traced(
 @pytest.mark.parametrize("traceparent", [None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
 def test_only_so_many_requests_are_traced_in_a_second(traceparent: str | None) -> None:
     tracer = OpenTelemetry({"OTEL_TRACES_SAMPLER": "parentbased_always_on"})
+    headers = [] if traceparent is None else [(b"traceparent", traceparent.encode())]
     started = time.monotonic()
-    traced = sum(tracer.request(traceparent) is not None for _ in range(10 * MAX_TRACED_PER_S))
+    traced = sum(tracer.request(headers) is not None for _ in range(10 * MAX_TRACED_PER_S))
     seconds = int(time.monotonic() - started) + 2
     assert MAX_TRACED_PER_S <= traced <= seconds * MAX_TRACED_PER_S
     tracer.close()  # nothing has ended, so there is nothing to send

@@ -38,6 +38,7 @@ def new_flusher(aggregator: Aggregator, write: Write = write_nothing, *, max_ite
     return Flusher(
         aggregator,
         Delivery(write, DeadLetters(Path("/nonexistent"))),
+        causes=None,
         interval_ms=1,
         max_items=max_items,
         on_flush=lambda: None,
@@ -52,6 +53,7 @@ def new_intake(aggregator: Aggregator, flusher: Flusher) -> Intake:
         journal=NoJournal(),
         aggregator=aggregator,
         flusher=flusher,
+        causes=None,
         ack=Ack.MEMORY,
         commit_timeout_s=5,
     )

@@ -20,7 +20,7 @@ from tests.support.parts import transaction
 from tests.support.reservations import free_port, reservation_service, statuses, wait_until, worker
 from tests.support.shopper import new_shopper, sell, settle_now
 from tests.support.stripe_api import ACCEPTED, stripe_api
-from tracker.telemetry.tracing import STOP_TIMEOUT_S
+from tracker.runtime.tracer import STOP_TIMEOUT_S
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"

@@ -13,7 +13,7 @@ from tracker.postgres.schema import check_schema
 from tracker.runtime.features import check_jobs, load_settings
 from tracker.runtime.job_runners import Jobs, run_jobs_until_told
 from tracker.runtime.metric_sources import database_sources, families_by_name
-from tracker.telemetry import tracing
+from tracker.runtime.tracer import tracer_of
 
 
 @click.command()
@@ -44,5 +44,5 @@ def worker(metrics_port: int | None, metrics_host: str) -> None:
             )
 
         click.echo("Tracker runs the jobs\n  stop     Ctrl-C")
-        with tracing.tracing(os.environ), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run_jobs_until_told(settings, url=url, beside=beside))
+        with tracer_of(os.environ) as tracer, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_jobs_until_told(settings, url=url, tracer=tracer, beside=beside))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
     from tracker.kit.deadlines import Waits
     from tracker.postgres.request_database import RequestDatabase
     from tracker.telemetry.families import Family, Sample
+    from tracker.telemetry.tracing import Tracer
     from tracker.web.fast_lane.interface import Begin
     from tracker.web.middleware.browser_policy import Guard
     from tracker.web.openapi.examples import Examples
@@ -90,6 +91,8 @@ class JobParts(NamedTuple):
     url: str
     """URL of the database."""
     engine: "AsyncEngine"
+    tracer: "Tracer | None"
+    """Begins the spans of jobs; None: nothing is traced."""
 
 
 @dataclass(slots=True, kw_only=True)

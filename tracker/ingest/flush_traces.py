@@ -32,7 +32,8 @@ NO_TRACES: Final[ItemTraces] = MappingProxyType({})
 class Causes:
     """The traced requests whose items wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracer: tracing.Tracer) -> None:
+        self._tracer = tracer
         self._of: dict[ItemKey, list[str]] = {}
         self._count = 0
 
@@ -52,6 +53,6 @@ class Causes:
         caused = {key: self._of.pop(key) for key in list(self._of) if key in batch}
         causes = [cause for found in caused.values() for cause in found]
         self._count -= len(causes)
-        with tracing.linked("flush", causes):
+        with tracing.ended(self._tracer.linked("flush", causes)):
             tracing.note(items=len(batch))
             yield {key: {tracing.TRACEPARENT: found[-1]} for key, found in caused.items()}

@@ -9,12 +9,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Final
 
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.delivery import Delivery
-from tracker.ingest.flush_traces import Causes, ItemTraces
+from tracker.ingest.flush_traces import NO_TRACES, Causes, ItemTraces
 from tracker.ingest.items import Batch
 from tracker.kit.background_task import end, wait_for_event
 from tracker.kit.backoff import between_s, full_jitter_s
@@ -57,16 +58,19 @@ class Flusher:
         aggregator: Aggregator,
         delivery: Delivery,
         *,
+        causes: Causes | None,
         interval_ms: int,
         max_items: int,
         on_flush: Callable[[], None],
         on_committed: Callable[[], None],
     ) -> None:
-        """Store batches with `delivery`; call `on_flush` before each batch, `on_committed` after it is dealt with."""
+        """Store batches with `delivery`; call `on_flush` before each batch, `on_committed` after it is dealt with.
+
+        `causes` are the traced requests whose items wait; None: nothing is traced.
+        """
         self._aggregator = aggregator
         self._delivery = delivery
-        self.causes: Final = Causes()
-        """The traced requests whose items wait."""
+        self._causes = causes
         self._on_flush = on_flush
         self._on_committed = on_committed
         self._interval_s = interval_ms / 1000
@@ -131,7 +135,7 @@ class Flusher:
                 await wait_for_event(self._closing, self._interval_s)
             if self._aggregator:
                 batch = self._aggregator.drain(self._max_items)
-                with self.causes.flushing(batch) as traces:
+                with nullcontext(NO_TRACES) if self._causes is None else self._causes.flushing(batch) as traces:
                     await self._flush(batch, traces)
 
     async def _flush(self, batch: Batch, traces: ItemTraces) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from tracker.errors import BufferFullError, DatabaseUnavailableError, UnconfirmedError
 from tracker.ingest.aggregator import Aggregator
+from tracker.ingest.flush_traces import Causes
 from tracker.ingest.flusher import Flusher
 from tracker.ingest.items import Item, ItemWrite
 from tracker.ingest.journal.protocol import Journal
@@ -34,6 +35,7 @@ class Intake:
         journal: Journal,
         aggregator: Aggregator,
         flusher: Flusher,
+        causes: Causes | None,
         ack: Ack,
         commit_timeout_s: float,
     ) -> None:
@@ -45,7 +47,7 @@ class Intake:
         self._keeps_journal = keeps_journal(ack)
         self._confirms = ack in {Ack.FSYNC, Ack.COMMIT}
         self._commit_timeout_s = commit_timeout_s
-        self._traces = tracing.is_on()
+        self._causes = causes
         self._full_told_s = -FULL_TOLD_EVERY_S
         self.accepted = 0
         """Number of writes that were taken."""
@@ -70,8 +72,8 @@ class Intake:
         self._aggregator.put(key, item)
         self._flusher.wake()
         self.accepted += 1
-        if self._traces and (span := tracing.current()) is not None:
-            self._flusher.causes.note(key, span.traceparent)
+        if self._causes is not None and (span := tracing.current()) is not None:
+            self._causes.note(key, span.traceparent)
         if not self._confirms:
             return None
         if self._ack is Ack.FSYNC:

@@ -12,6 +12,7 @@ from typing import Final
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery, Write
+from tracker.ingest.flush_traces import Causes
 from tracker.ingest.flusher import Flusher
 from tracker.ingest.intake import Intake, keeps_journal
 from tracker.ingest.journal.journal import FileJournal, Limits
@@ -24,6 +25,7 @@ from tracker.kit.files import Files
 from tracker.kit.last_stamp import save_stamp
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.settings import Ack, IngestSettings
+from tracker.telemetry.tracing import Tracer
 
 LAST_FLUSH_TIMEOUT_S: Final = 4.0
 """Seconds to store what is left when the process stops; with the requests in hand (3 s) and the jobs (2.5 s) a stop
@@ -49,10 +51,11 @@ class Pipeline:
         clock: Clock,
         files: Files,
         write: Write,
+        tracer: Tracer | None,
     ) -> None:
         """Keep the journal in a worker's `folder`, and store batches with `write`.
 
-        Raises OSError if the folder cannot be read.
+        `tracer` begins the spans of flushes; None: nothing is traced. Raises OSError if the folder cannot be read.
         """
         self._settings = settings
         self._folder = folder
@@ -70,9 +73,11 @@ class Pipeline:
             last_stamp=self._last_stamp,
         )
         self.journal: Final = self._new_journal()
+        causes = None if tracer is None else Causes(tracer)
         self.flusher: Final = Flusher(
             self.aggregator,
             self.delivery,
+            causes=causes,
             interval_ms=settings.flush_interval_ms,
             max_items=settings.flush_max_items,
             on_flush=self.keep_stamp,
@@ -83,6 +88,7 @@ class Pipeline:
             journal=self.journal,
             aggregator=self.aggregator,
             flusher=self.flusher,
+            causes=causes,
             ack=settings.ack,
             commit_timeout_s=settings.commit_timeout_s,
         )

@@ -9,6 +9,7 @@ from tracker.jobs.library import load_consumer
 from tracker.kit.background_task import cancel, wait_for_event
 from tracker.kit.backoff import about_s
 from tracker.telemetry import tracing
+from tracker.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
     from pgqueuer.domain.models import Job
@@ -49,12 +50,16 @@ class JobRunner:
     from being taken.
     """
 
-    def __init__(self, url: str, name: str, handler: Handler, *, concurrency: int) -> None:
-        """Take the jobs called `name` from the database at `url`; at most `concurrency` (2 or more) are in hand."""
+    def __init__(self, url: str, name: str, handler: Handler, *, concurrency: int, tracer: Tracer | None) -> None:
+        """Take the jobs called `name` from the database at `url`; at most `concurrency` (2 or more) are in hand.
+
+        `tracer` begins the spans of those that a traced request has caused.
+        """
         self._url = url
         self._name = name
         self._handler = handler
         self._concurrency = concurrency
+        self._tracer = tracer
         self.ended: dict[tuple[str, str], int] = {(name, result): 0 for result in RESULTS}
         """Number of ended calls, by handler and result."""
         self._cut_off = asyncio.Event()
@@ -102,7 +107,8 @@ class JobRunner:
 
     async def _do(self, job: "Job") -> None:
         try:
-            with tracing.job(self._name, job.headers):
+            span = None if self._tracer is None else self._tracer.job(self._name, job.headers)
+            with tracing.ended(span):
                 await self._call(job.payload or b"")
         except TryAgainError:
             self.ended[self._name, AGAIN] += 1

@@ -58,11 +58,10 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        jobs_run = process.jobs is Switch.ON
         async with (
             metrics.published(_workers(context, families)) if shows_metrics else contextlib.nullcontext(),
             context.running(),
-            running_jobs(context.settings, url=context.url) if jobs_run else contextlib.nullcontext(Jobs()) as jobs,
+            _jobs_of(context) as jobs,
         ):
             metrics.watch(
                 partial(request_samples, traffic or Traffic()),
@@ -93,7 +92,7 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
         logging_config=None,
     )
     # Around all of it, as Litestar's CORS is: its middlewares do not see what has no route.
-    app.asgi_handler = Edge(Guarded(app.asgi_handler, context.guard))
+    app.asgi_handler = Edge(Guarded(app.asgi_handler, context.guard), context.tracer)
     return app
 
 
@@ -101,6 +100,12 @@ def all_examples() -> Examples:
     """Return the examples of all features, and those of no feature."""
     of_features = [feature.examples() for feature in FEATURES if feature.examples is not None]
     return joined([OF_ALL, health_routes.EXAMPLES, *of_features])
+
+
+def _jobs_of(context: Context) -> contextlib.AbstractAsyncContextManager[Jobs]:
+    if context.settings[ProcessSettings].jobs is Switch.OFF:
+        return contextlib.nullcontext(Jobs())
+    return running_jobs(context.settings, url=context.url, tracer=context.tracer)
 
 
 def _workers(context: Context, families: Families) -> Workers:

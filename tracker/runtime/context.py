@@ -19,8 +19,8 @@ from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
 from tracker.runtime.features import FEATURES
 from tracker.settings import DatabaseSettings, FolderSettings, IngestSettings, Settings, WebSettings
-from tracker.telemetry import tracing
 from tracker.telemetry.families import Sample
+from tracker.telemetry.tracing import Tracer
 from tracker.web.fast_lane.interface import Lane
 from tracker.web.fast_lane.lanes import Lanes
 from tracker.web.fast_lane.traced import TracedLane
@@ -49,14 +49,17 @@ class Context:
         folder: WorkerFolder,
         clock: Clock | None = None,
         files: Files | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Build the parts for the migrated database at `url` and a worker's `folder`; nothing runs yet.
 
-        `clock` and `files` are the machine's own, unless a test passes others. Raises ConfigurationError.
+        `clock` and `files` are the machine's own, unless a test passes others; without `tracer` nothing is traced.
+        Raises ConfigurationError.
         """
         self.settings: Final = settings
         self.url: Final = url
         self.folder: Final = folder
+        self.tracer: Final = tracer
         database, web = settings[DatabaseSettings], settings[WebSettings]
         clock = clock or SystemClock()
         self._write_engine = create_engine(url, pool_size=WRITE_CONNECTIONS)
@@ -72,6 +75,7 @@ class Context:
             clock=clock,
             files=files or SystemFiles(),
             write=writer_on(self._write_engine, settings).write,
+            tracer=tracer,
         )
         self.guard: Final = Guard(web.allowed_origins, web.allowed_hosts)
         self.parts: Final = Parts(
@@ -91,7 +95,7 @@ class Context:
                 self.features.append(served)
                 self.parts.services.extend(served.services)
         lane: Lane = Lanes({path: begin for one in self.features for path, begin in one.lanes.items()})
-        self.lane: Final = TracedLane(lane) if tracing.is_on() else lane
+        self.lane: Final = lane if tracer is None else TracedLane(lane, tracer)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

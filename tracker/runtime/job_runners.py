@@ -13,6 +13,7 @@ from tracker.postgres.engine import create_engine, dispose
 from tracker.runtime.features import FEATURES
 from tracker.settings import DatabaseSettings, Settings
 from tracker.telemetry.families import Sample
+from tracker.telemetry.tracing import Tracer
 
 CONNECTION_TIMEOUT_S: Final = 60.0
 """Seconds that a job's handler waits for a connection: without one it cannot store what its service has answered, and
@@ -38,13 +39,13 @@ class Jobs:
 
 
 @contextlib.asynccontextmanager
-async def running_jobs(settings: Settings, *, url: str) -> AsyncIterator[Jobs]:
-    """Run the jobs on the database at `url` while the block runs."""
+async def running_jobs(settings: Settings, *, url: str, tracer: Tracer | None = None) -> AsyncIterator[Jobs]:
+    """Run the jobs on the database at `url` while the block runs; without `tracer` nothing is traced."""
     async with contextlib.AsyncExitStack() as stack:
         connections = settings[DatabaseSettings].job_connections
         engine = create_engine(url, pool_size=connections, pool_timeout_s=CONNECTION_TIMEOUT_S)
         stack.push_async_callback(dispose, engine)
-        parts = JobParts(settings, url, engine)
+        parts = JobParts(settings, url, engine, tracer)
         running: dict[Feature, FeatureJobs] = {}
         for feature in FEATURES:
             jobs = None if feature.jobs is None else feature.jobs(parts)
@@ -66,13 +67,17 @@ async def _let_go(close: Callable[[], Awaitable[None]]) -> None:
 
 
 async def run_jobs_until_told(
-    settings: Settings, *, url: str, beside: Callable[[Jobs], contextlib.AbstractAsyncContextManager[None]]
+    settings: Settings,
+    *,
+    url: str,
+    tracer: Tracer | None,
+    beside: Callable[[Jobs], contextlib.AbstractAsyncContextManager[None]],
 ) -> None:
     """Run the jobs until SIGINT or SIGTERM, and meanwhile what is `beside` them."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     with _handled(loop, told):
-        async with running_jobs(settings, url=url) as jobs, beside(jobs):
+        async with running_jobs(settings, url=url, tracer=tracer) as jobs, beside(jobs):
             await told.wait()
 
 

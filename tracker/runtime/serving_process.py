@@ -13,8 +13,8 @@ from tracker.kit.loading import loading
 from tracker.kit.worker_folders import claim_folder
 from tracker.runtime.application import create_app
 from tracker.runtime.context import Context
+from tracker.runtime.tracer import tracer_of
 from tracker.settings import FolderSettings, ProcessSettings, Settings, Switch, WebSettings
-from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import Counted, Traffic
 from tracker.web.server.connection import protocol
 from tracker.web.server.crowding import MAX_CONNECTIONS
@@ -40,10 +40,10 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
     # What clients do wrong is answered, and no news for the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     folders, web = settings[FolderSettings], settings[WebSettings]
-    with tracing.tracing(os.environ), claim_folder(folders.data_dir, folders.node) as folder:
+    with tracer_of(os.environ) as tracer, claim_folder(folders.data_dir, folders.node) as folder:
         traffic = Traffic() if settings[ProcessSettings].metrics is Switch.ON else None
         with loading():
-            context = Context(settings, url=url, folder=folder)
+            context = Context(settings, url=url, folder=folder, tracer=tracer)
             app = create_app(context, traffic)
         config = uvicorn.Config(
             app if traffic is None else Counted(app, traffic),

@@ -158,6 +158,7 @@ class Worker:
             clock=self.clock,
             files=self.disk,
             write=self.postgres.write,
+            tracer=None,
         )
         await pipeline.open()
         try:

@@ -66,7 +66,7 @@ def jobs(parts: JobParts) -> FeatureJobs | None:
     if processor is None:
         return None
     settler = Settler(parts.engine, processor, follow_up_of(parts.settings))
-    runner = JobRunner(parts.url, JOB, settler.settle, concurrency=SETTLING_CONCURRENCY)
+    runner = JobRunner(parts.url, JOB, settler.settle, concurrency=SETTLING_CONCURRENCY, tracer=parts.tracer)
     return FeatureJobs(runners=[runner], samples=lambda: order_samples(settler.counts), close=processor.close)
 
 

@@ -29,7 +29,9 @@ def jobs(parts: JobParts) -> FeatureJobs | None:
         concurrency=settings.reservation_concurrency,
     )
     reserver = Reserver(parts.engine, client, max_attempts=settings.reservation_attempts)
-    runner = JobRunner(parts.url, JOB, reserver.reserve, concurrency=settings.reservation_concurrency)
+    runner = JobRunner(
+        parts.url, JOB, reserver.reserve, concurrency=settings.reservation_concurrency, tracer=parts.tracer
+    )
     return FeatureJobs(
         runners=[runner],
         samples=lambda: attempt_samples(reserver.counts, service_is_down=reserver.is_waiting_for_service),

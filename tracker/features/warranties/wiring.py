@@ -50,7 +50,7 @@ def jobs(parts: JobParts) -> FeatureJobs:
 
     archiver = Archiver(parts.engine, archive_of(parts.settings))
     return FeatureJobs(
-        runners=[JobRunner(parts.url, JOB, archiver.archive, concurrency=CONCURRENCY)],
+        runners=[JobRunner(parts.url, JOB, archiver.archive, concurrency=CONCURRENCY, tracer=parts.tracer)],
         samples=lambda: archive_samples(archiver.counts, archive_is_down=archiver.is_waiting_for_archive),
     )
 

@@ -1,45 +1,37 @@
 """Traces: what a few of the requests cause, all the way, for an OpenTelemetry collector.
 
 Whether a request is traced is decided once, where it comes in. Whatever follows from one that is traced is a span of
-the same trace (`span`), or linked to it (`linked`, a flush, which many cause); what follows from another is none. So
-a trace is always whole, and what is not traced costs next to nothing. Into the queue and to other systems it goes as
-W3C's `traceparent`: `headers` is for whoever calls one, as in
+the same trace (`span`), or linked to it (a flush, which many cause); what follows from another is none. So a trace is
+always whole, and what is not traced costs next to nothing. Into the queue and to other systems it goes as W3C's
+`traceparent`: `headers` is for whoever calls one, as in
 
     with span("archive", Kind.CLIENT):
         await client.put(..., headers=headers())
 
-Spans are named after routes and steps, and hold no cart, customer or value. Where tracing is off nothing of
-OpenTelemetry is imported (`tracing.otel` is the only module that knows it), and each call here returns at once.
+Spans are named after routes and steps, and hold no cart, customer or value.
 
-There is one tracer for a process, as there is one log.
+The `Tracer` of a process is handed to the few parts that begin a span from nothing: requests, flushes and jobs
+(`tracker.runtime.tracer` builds it). Where tracing is off they have None in its place, and nothing of OpenTelemetry is
+imported (`tracing.otel` is the only module that knows it). All others need no tracer: they work on the span that is
+going on. That one is in a context variable, as in OpenTelemetry itself, since each task and thread has its own, and
+since every function between a route and the client of another system would otherwise take a span for nothing but to
+hand it on.
 """
 
 import contextlib
 import enum
-import logging
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Final, Protocol
 
-STOP_TIMEOUT_S: Final = 1.0
-"""Seconds to send the last spans when the process ends; a collector that is away is not waited for any longer."""
-
-ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""Environment variables of which any one switches tracing on."""
-
 TRACEPARENT: Final = "traceparent"
-
-logger = logging.getLogger(__name__)
 
 
 class Kind(enum.Enum):
     """Side of a call that a span stands for."""
 
     INTERNAL = "internal"
-    SERVER = "server"
     CLIENT = "client"
-    CONSUMER = "consumer"
 
 
 class Span(Protocol):
@@ -66,60 +58,21 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Makes spans and sends them."""
+    """Begins the spans that are steps of no other span of the process; gives None where there is nothing to trace."""
 
-    def request(self, traceparent: str | None) -> Span | None:
-        """Begin a request's span, unless it is not to be traced; `traceparent` is what the client says."""
+    def request(self, headers: Iterable[tuple[bytes, bytes]]) -> Span | None:
+        """Begin the span of a request with these headers, unless it is not to be traced."""
 
-    def begin(self, name: str, kind: Kind, *, parent: str | None, links: Sequence[str]) -> Span | None:
-        """Begin a span, of the trace of `parent` if that is given; None if `parent` or all links cannot be read."""
+    def job(self, name: str, headers: Mapping[str, object] | None) -> Span | None:
+        """Begin the span of a job that was put into the queue with these headers, if what did so was traced."""
 
-    def close(self) -> None:
-        """Send the spans that are left."""
+    def linked(self, name: str, causes: Sequence[str]) -> Span | None:
+        """Begin a span that several traced steps have caused, each given by its `traceparent`, if there are any."""
 
-
-_tracer: Tracer | None = None
 
 _current: Final[ContextVar[Span | None]] = ContextVar("span", default=None)
 
 _NOTHING: Final = contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def tracing(environ: Mapping[str, str]) -> Iterator[None]:
-    """Trace in this process until the end of the block, if `environ` (by the variables of OpenTelemetry) says so."""
-    global _tracer  # noqa: PLW0603  # see above
-    _tracer = _tracer_of(environ)
-    try:
-        yield
-    finally:
-        tracer, _tracer = _tracer, None
-        if tracer is not None:
-            # Not in this thread: it would wait for as long as the collector does not answer.
-            closing = threading.Thread(target=tracer.close, name="last spans", daemon=True)
-            closing.start()
-            closing.join(STOP_TIMEOUT_S)
-
-
-def _tracer_of(environ: Mapping[str, str]) -> Tracer | None:
-    is_off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
-    if is_off or not any(map(environ.get, ENDPOINTS)):
-        return None
-    try:
-        from tracker.telemetry.tracing.otel import OpenTelemetry  # noqa: PLC0415  # 11 MB: only where it is used
-    except ImportError as error:
-        # Whoever runs the machine may set the variable for all that runs there: no reason not to serve.
-        fields = {"missing": error.name}
-        logger.warning(
-            "nothing is traced: OTEL_EXPORTER_OTLP_ENDPOINT is set, tracker[tracing] is not installed", extra=fields
-        )
-        return None
-    return OpenTelemetry(environ)
-
-
-def is_on() -> bool:
-    """Return whether any request may be traced in this process."""
-    return _tracer is not None
 
 
 def current() -> Span | None:
@@ -145,36 +98,7 @@ def span(
 ) -> contextlib.AbstractContextManager[Span | None]:
     """Trace the block as a step of what is going on, if that is traced."""
     found = _current.get()
-    return _NOTHING if found is None else ended(found.child(name, kind, attributes))
-
-
-def request(headers: Iterable[tuple[bytes, bytes]]) -> Span | None:
-    """Begin the span of a request with these headers, unless it is not to be traced."""
-    if _tracer is None:
-        return None
-    for name, value in headers:
-        if name == b"traceparent":
-            return _tracer.request(value.decode("latin-1"))
-    return _tracer.request(None)
-
-
-def job(name: str, headers: Mapping[str, object] | None) -> contextlib.AbstractContextManager[Span | None]:
-    """Trace the block as the job that was put into the queue with these headers, if what did so was traced."""
-    parent = None if headers is None else headers.get(TRACEPARENT)
-    if _tracer is None or not isinstance(parent, str):
-        return _NOTHING
-    return _ended_if_any(_tracer.begin(f"job {name}", Kind.CONSUMER, parent=parent, links=()))
-
-
-def linked(name: str, causes: Sequence[str]) -> contextlib.AbstractContextManager[Span | None]:
-    """Trace the block as what several traced steps have caused, each given by its `traceparent`, if there are any."""
-    if _tracer is None or not causes:
-        return _NOTHING
-    return _ended_if_any(_tracer.begin(name, Kind.INTERNAL, parent=None, links=causes))
-
-
-def _ended_if_any(span: Span | None) -> contextlib.AbstractContextManager[Span | None]:
-    return _NOTHING if span is None else ended(span)
+    return _NOTHING if found is None else _ended(found.child(name, kind, attributes))
 
 
 @contextlib.contextmanager
@@ -187,9 +111,13 @@ def going_on(span: Span) -> Iterator[Span]:
         _current.reset(token)
 
 
+def ended(span: Span | None) -> contextlib.AbstractContextManager[Span | None]:
+    """Have everything in the block belong to `span`, if there is one, and end it with the block."""
+    return _NOTHING if span is None else _ended(span)
+
+
 @contextlib.contextmanager
-def ended(span: Span) -> Iterator[Span]:
-    """Do what `going_on` does, and end the span with the block."""
+def _ended(span: Span) -> Iterator[Span]:
     try:
         with going_on(span):
             yield span

@@ -15,7 +15,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Final
 
@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
-from tracker.telemetry.tracing import Kind, Span
+from tracker.telemetry.tracing import TRACEPARENT, Kind, Span
 
 DEFAULT_SAMPLER: Final = "parentbased_traceidratio"
 
@@ -65,9 +65,13 @@ class OpenTelemetry:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # what remains to be said `_Exporter` says
         logger.info("requests are traced", extra={"ratio": self._ratio, "heeds_callers": self._by_parent})
 
-    def request(self, traceparent: str | None) -> Span | None:
-        """Begin a request's span, unless it is not to be traced."""
-        parent = None if traceparent is None else _context_of(traceparent)
+    def request(self, headers: Iterable[tuple[bytes, bytes]]) -> Span | None:
+        """Begin the span of a request with these headers, unless it is not to be traced."""
+        parent = None
+        for name, value in headers:
+            if name == b"traceparent":
+                parent = _context_of(value.decode("latin-1"))
+                break
         if parent is not None and self._by_parent:
             is_sampled = parent.trace_flags.sampled
         else:
@@ -85,16 +89,19 @@ class OpenTelemetry:
         self._begun += 1
         return self._begun <= MAX_TRACED_PER_S
 
-    def begin(self, name: str, kind: Kind, *, parent: str | None, links: Sequence[str]) -> Span | None:
-        """Begin a span."""
-        context = None if parent is None else _context_of(parent)
-        known = [Link(found) for found in map(_context_of, links) if found is not None]
-        if context is None and not known:
-            return None
-        return _Span(self._tracer, name, _KINDS[kind], parent=context, links=known)
+    def job(self, name: str, headers: Mapping[str, object] | None) -> Span | None:
+        """Begin the span of a job that was put into the queue with these headers, if what did so was traced."""
+        traceparent = None if headers is None else headers.get(TRACEPARENT)
+        parent = _context_of(traceparent) if isinstance(traceparent, str) else None
+        return None if parent is None else _Span(self._tracer, f"job {name}", SpanKind.CONSUMER, parent=parent)
+
+    def linked(self, name: str, causes: Sequence[str]) -> Span | None:
+        """Begin a span that several traced steps have caused, each given by its `traceparent`, if there are any."""
+        links = [Link(found) for found in map(_context_of, causes) if found is not None]
+        return _Span(self._tracer, name, SpanKind.INTERNAL, links=links) if links else None
 
     def close(self) -> None:
-        """Send the spans that are left."""
+        """Send the spans that are left; this waits for the collector."""
         self._provider.shutdown()
 
 
@@ -151,12 +158,7 @@ class _Span:
         self._span.end()
 
 
-_KINDS: Final = {
-    Kind.INTERNAL: SpanKind.INTERNAL,
-    Kind.SERVER: SpanKind.SERVER,
-    Kind.CLIENT: SpanKind.CLIENT,
-    Kind.CONSUMER: SpanKind.CONSUMER,
-}
+_KINDS: Final = {Kind.INTERNAL: SpanKind.INTERNAL, Kind.CLIENT: SpanKind.CLIENT}
 
 
 def _sampling(environ: Mapping[str, str]) -> tuple[bool, float]:

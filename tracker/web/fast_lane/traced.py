@@ -13,12 +13,13 @@ from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer
 class TracedLane:
     """A lane in which traced requests have a span."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, tracer: tracing.Tracer) -> None:
         self._lane = lane
+        self._tracer = tracer
 
     def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
         """Do what `tracker.web.fast_lane.interface.Lane` says."""
-        span = tracing.request(headers)
+        span = self._tracer.request(headers)
         answerer = self._lane.begin(url, headers, peer)
         return answerer if span is None or answerer is None else partial(_answer, span, url.decode(), answerer)
 

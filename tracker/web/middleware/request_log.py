@@ -1,10 +1,9 @@
 """The outermost layer of the application: a request's id, its trace, and its line in the log if it fails.
 
 It stands outside of all that is Litestar's, so that every answer has its id, whichever part gives it. The fast lane
-sends the same header by itself, and has its own way of tracing (`carts.traced`).
+sends the same header by itself, and has its own way of tracing (`tracker.web.fast_lane.traced`).
 """
 
-import contextlib
 import logging
 import time
 from typing import Final
@@ -25,6 +24,7 @@ from tracker.errors import NotConfiguredError
 from tracker.telemetry import tracing
 from tracker.telemetry.request_counts import CLIENT_LEFT
 from tracker.telemetry.request_id import HEADER, current_request_id, request_id_of
+from tracker.telemetry.tracing import Tracer
 from tracker.web.problems import ANSWERS, UNEXPECTED
 
 MAX_LINES_PER_S: Final = 10
@@ -40,10 +40,11 @@ logger = logging.getLogger(__name__)
 
 
 class Edge:
-    """Answers each request by `app`."""
+    """Answers each request by `app`, in a span that `tracer` begins, if there is one."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tracer: Tracer | None = None) -> None:
         self._app = app
+        self._tracer = tracer
         self._second = 0
         self._lines = 0
         self._left_out = 0
@@ -72,8 +73,8 @@ class Edge:
                 message["headers"] = [(HEADER, request_id), *message["headers"]]
             await send(message)
 
-        span = tracing.request(scope["headers"])
-        with contextlib.nullcontext() if span is None else tracing.ended(span):
+        span = None if self._tracer is None else self._tracer.request(scope["headers"])
+        with tracing.ended(span):
             await self._app(scope, receive_until_gone, send_with_id)
             if status >= SERVER_ERROR and status != NOT_CONFIGURED:
                 self._say(scope, status, time.monotonic() - started_s)

@@ -1,6 +1,9 @@
 """Gives sampled requests a span around the fast lane; other requests pass straight through.
 
-It stands around the other lanes only where tracing is on; there a request costs 0.4 µs more while another is traced.
+It stands around the other lanes only where tracing is on; where it is off, they do not know of it. An item that is put
+takes a lane 4.6 µs then, and with this one around it 5.05, of which 0.3 are the tracer's decision whether to trace it;
+7.2 with a `traceparent` that must be read, and 28 where it is traced, up to a hundred times a second. A second set of
+lanes, for traced requests alone, would save the others no more than what is left of the half microsecond.
 """
 
 from collections.abc import Callable

@@ -40,6 +40,14 @@ def test_an_empty_variable_counts_as_not_set(kind: type[Group]) -> None:
     assert load_settings({"TRACKER_ACK": "", "DATABASE_URL": ""})[kind] == kind()
 
 
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in kind.__struct_fields__])
+def test_no_setting_changes_after_the_start(kind: type[Group], name: str) -> None:
+    group = kind()
+    with pytest.raises(AttributeError):
+        setattr(group, name, None)
+    assert group == kind()
+
+
 def test_no_setting_is_in_two_groups() -> None:
     names = [name for kind in KINDS for name in kind.__struct_fields__]
     assert len(names) == len(set(names)) > 30

@@ -134,3 +134,14 @@ def test_the_oldest_stamp_is_that_of_the_first_write_not_yet_released() -> None:
     aggregator.drain(2)
     aggregator.release()
     assert aggregator.oldest_stamp() is None
+
+
+def test_items_that_are_being_written_count_against_the_budget() -> None:
+    aggregator = Aggregator(max_bytes=3 * ENTRY_BYTES)
+    for number in range(3):
+        aggregator.put((CART, f"sku-{number}"), item(number + 1))
+    aggregator.drain(10)
+    with pytest.raises(BufferFullError):
+        aggregator.check_room()
+    aggregator.release()
+    aggregator.put((CART, "one more"), item(9))

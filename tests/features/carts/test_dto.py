@@ -14,6 +14,11 @@ def test_null_is_the_same_as_absent() -> None:
     assert decode(ItemIn, b'{"external_id": "a", "name": null, "value": null, "quantity": null}') == ItemIn("a")
 
 
+def test_a_field_that_tracker_does_not_know_is_passed_over() -> None:
+    assert decode(ItemIn, b'{"external_id": "a", "color": "red"}') == ItemIn("a")
+    assert decode(ProductIn, b'{"product_id": "a", "color": "red"}') == ProductIn("a")
+
+
 def test_a_product_without_an_id_is_identified_by_its_name() -> None:
     product = decode(ProductIn, b'{"name": "laptop", "quantity": 1}')
     assert product.external_id == "laptop"

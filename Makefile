@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Fast tests first, a file in one process; four processes for two cores, as many tests wait.
 PYTEST := pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run test test-faults test-busy coverage bench bench-pair lint format lock swagger-ui clean
+.PHONY: help run test test-faults test-busy coverage bench bench-pair surface lint format lock swagger-ui clean
 
 help:  ## Show this
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1\t/p' Makefile | expand -t 20
@@ -23,6 +23,7 @@ help:  ## Show this
 #| coverage      by hand                                     5 minutes
 #| bench         by hand, on a quiet machine                 40 minutes; ARGS="--quick" 9
 #| bench-pair    by hand, with each change for speed         5 minutes
+#| surface       by hand, after moving code                  1 minute
 
 run: $(VENV)/for-run  ## Serve on http://127.0.0.1:8000; ARGS="--port 9000" passes options on
 	@exec $(BIN)/tracker serve $(ARGS)
@@ -46,6 +47,9 @@ bench: $(VENV)/for-bench  ## Measure it against the limit and against others
 
 bench-pair: $(VENV)/for-run  ## CPU time against that of another commit: OLD=v1.0
 	$(BIN)/python -m tests.benchmarks.pair $(OLD) $(ARGS)
+
+surface: $(VENV)/for-test  ## What Tracker shows to the outside, as text; OLD=v1.0 shows what differs from that commit
+	$(BIN)/python -m tests.support.surface $(OLD)
 
 lint: $(VENV)/for-test  ## Formatting, rules, types, layers
 	$(BIN)/ruff format --check --quiet .

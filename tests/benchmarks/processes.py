@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -138,7 +138,7 @@ def spawned(
         _end(process)
 
 
-def environ_with(environ: dict[str, str], modules: Path) -> dict[str, str]:
+def environ_with(environ: Mapping[str, str], modules: Path) -> dict[str, str]:
     """Return the environment of this process with `environ` as Tracker's only settings, and modules found in a folder.
 
     The folder comes before what is installed, an editable install of another checkout included.

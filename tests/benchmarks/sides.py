@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,19 +51,47 @@ def commit_of(revision: str) -> str:
     return done.stdout.strip()
 
 
+class Checkout(Struct, frozen=True):
+    """The files of a version of Tracker, and the interpreter that has what it requires."""
+
+    name: str
+    folder: Path
+    python: str
+
+    def run(self, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
+        """Run Python with the modules of this version, and return what it prints; raise BenchmarkError if it fails."""
+        return _run([self.python, *arguments], self.folder, environ or {})
+
+
 @contextlib.contextmanager
 def sides(commit: str, site: Site, say: Callable[[str], None]) -> Iterator[tuple[Side, Side]]:
     """Yield the old side and the new one, ready to be started."""
-    old, new = site.folder / "old", site.folder / "new"
+    old, new = checkouts(commit, site.folder, say)
+    with _ready(old, site) as old_side, _ready(new, site) as new_side:
+        yield old_side, new_side
+
+
+def this_checkout() -> Checkout:
+    """Return the checkout as it is, where it is."""
+    return Checkout("this", REPO, sys.executable)
+
+
+def checkouts(commit: str, folder: Path, say: Callable[[str], None]) -> tuple[Checkout, Checkout]:
+    """Lay out a commit and this checkout as it is now below `folder`; raise BenchmarkError if that fails."""
+    old, new = folder / "old", folder / "new"
     _export(commit, old)
     _copy_checkout(new)
     pythons = [sys.executable, sys.executable]
     if (old / "requirements.txt").read_bytes() != (new / "requirements.txt").read_bytes():
         # Both anew: what else is installed here may be loaded as well, and would count for one side alone.
         say(f"{commit[:10]} requires other packages: each side's are installed in a folder of their own")
-        pythons = [_installed(side, site.folder / f"venv-{side.name}") for side in (old, new)]
-    with _ready("old", old, pythons[0], site) as old_side, _ready("new", new, pythons[1], site) as new_side:
-        yield old_side, new_side
+        pythons = [_installed(side, folder / f"venv-{side.name}") for side in (old, new)]
+    found = Checkout("old", old, pythons[0]), Checkout("new", new, pythons[1])
+    for one in found:
+        loaded = one.run("-c", "import tracker; print(tracker.__file__)").strip()
+        if not Path(loaded).is_relative_to(one.folder):
+            raise BenchmarkError(f"the {one.name} side would run {loaded}, not what is in {one.folder}")
+    return found
 
 
 def _export(commit: str, folder: Path) -> None:
@@ -98,20 +126,16 @@ def _installed(folder: Path, venv: Path) -> str:
 
 
 @contextlib.contextmanager
-def _ready(name: str, folder: Path, python: str, site: Site) -> Iterator[Side]:
-    """Yield a side once it is known to run its own modules, which are compiled, and has its tables."""
-    loaded = _run([python, "-c", "import tracker; print(tracker.__file__)"], folder, {}).strip()
-    if not Path(loaded).is_relative_to(folder):
-        raise BenchmarkError(f"the {name} side would run {loaded}, not what is in {folder}")
-    _run([python, "-m", "compileall", "-q", "tracker", "alembic"], folder, {})
+def _ready(checkout: Checkout, site: Site) -> Iterator[Side]:
+    """Yield a side once its modules are compiled, and it has its tables."""
+    checkout.run("-m", "compileall", "-q", "tracker", "alembic")
     with site.databases.copy_of("template1") as url:
-        side = Side(name, folder, python, name_of(url))
-        environ = {"DATABASE_URL": url, "TRACKER_DATA_DIR": str(site.folder / f"{name}-data")}
-        _run(side.command("migrate"), folder, environ)
-        yield side
+        data_dir = str(site.folder / f"{checkout.name}-data")
+        checkout.run("-m", "tracker", "migrate", environ={"DATABASE_URL": url, "TRACKER_DATA_DIR": data_dir})
+        yield Side(checkout.name, checkout.folder, checkout.python, name_of(url))
 
 
-def _run(command: Sequence[str], folder: Path, environ: dict[str, str]) -> str:
+def _run(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> str:
     """Run a command in `folder`, with the modules there, and return what it prints."""
     done = subprocess.run(
         command,

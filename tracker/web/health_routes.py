@@ -21,7 +21,11 @@ class Health(Struct):
     status: str
 
 
-EXAMPLES: Final = Examples(bodies=[Health("live")], problems={("ready", 503): NOT_READY})
+EXAMPLES: Final = Examples(
+    tags={"health": "For load balancers and those who watch."},
+    bodies=[Health("live")],
+    problems={("ready", 503): NOT_READY},
+)
 """Examples for the API's document."""
 
 

@@ -16,4 +16,8 @@ _LAMP: Final = ProductOut(
     active=True,
 )
 
-EXAMPLES: Final = Examples(bodies=[CatalogOut([_LAMP], [], None)], fields={"showCatalog": ("limit", limit_rule())})
+EXAMPLES: Final = Examples(
+    tags={"catalog": "What is for sale."},
+    bodies=[CatalogOut([_LAMP], [], None)],
+    fields={"showCatalog": ("limit", limit_rule())},
+)

@@ -21,6 +21,7 @@ _EVENT: Final = {
 }
 
 EXAMPLES: Final = Examples(
+    tags={"checkout": "Buying a cart, at the prices of the catalog."},
     bodies=[
         CheckoutIn("accepted"),
         OrderOut(

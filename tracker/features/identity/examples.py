@@ -26,6 +26,7 @@ _LOGIN: Final = {
 }
 
 EXAMPLES: Final = Examples(
+    tags={"identity": "Logging in at an OpenID Connect provider, and out."},
     bodies=[Me("anna")],
     fields={"logIn": ("return_to", RETURN_ADDRESS_RULE), "logOut": ("return_to", RETURN_ADDRESS_RULE)},
     usual_problems={

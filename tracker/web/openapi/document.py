@@ -6,7 +6,7 @@ connection answers before Litestar is asked (`tracker.web.server.connection`), t
 and an example of everything are added to every operation here, so that no route needs to repeat them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -34,15 +34,8 @@ Tracks what shoppers put into their carts: answers at once, stores in PostgreSQL
 - Errors are problems (RFC 9457) and name the field and its rule. 503 says in `Retry-After` when to try again.
 """
 
-TAGS: Final = [
-    Tag("carts", "What a store's page calls for every item; who knows a cart's id, by its cookie, may change it."),
-    Tag("customers", "The carts of a customer who is logged in; those of others are not found."),
-    Tag("checkout", "Buying a cart, at the prices of the catalog."),
-    Tag("catalog", "What is for sale."),
-    Tag("identity", "Logging in at an OpenID Connect provider, and out."),
-    Tag("warranties", "What stores buy for the items that they sell."),
-    Tag("health", "For load balancers and those who watch."),
-]
+FIRST_TAGS: Final = ("carts", "customers", "checkout", "catalog", "identity", "warranties", "health")
+"""Tags in the order in which the page shows their routes; others follow."""
 
 _BELOW: Final = {
     400: "This is no valid HTTP request",
@@ -83,7 +76,7 @@ def openapi_config(version: str, examples: Examples) -> OpenAPIConfig:
         render_plugins=[SwaggerUI(), Document(examples)],
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
-        tags=TAGS,
+        tags=_tags(examples.tags),
         components=Components(
             security_schemes={
                 "token": SecurityScheme(
@@ -101,6 +94,11 @@ def openapi_config(version: str, examples: Examples) -> OpenAPIConfig:
             }
         ),
     )
+
+
+def _tags(described: Mapping[str, str]) -> list[Tag]:
+    in_order = sorted(described, key=lambda tag: FIRST_TAGS.index(tag) if tag in FIRST_TAGS else len(FIRST_TAGS))
+    return [Tag(tag, described[tag]) for tag in in_order]
 
 
 def _operation_id(handler: HTTPRouteHandler, _: Method, path: list[str | PathParameterDefinition]) -> str:

@@ -1,4 +1,4 @@
-"""The part of the API's document that each feature hands in: examples, and facts that its routes cannot express.
+"""The part of the API's document that each feature hands in: examples, tags, and facts that its routes cannot express.
 
 Bodies are the Structs themselves, so that an example cannot have a field that is not there.
 """
@@ -23,6 +23,9 @@ class Examples(NamedTuple):
 
     bodies: Sequence[Struct] = ()
     """One of each Struct that its routes take or answer."""
+
+    tags: Mapping[str, str] = {}
+    """Descriptions of the tags that group its routes, by tag."""
 
     fields: Mapping[str, tuple[str, str]] = {}
     """A field that may be wrong, and its rule, by operation."""

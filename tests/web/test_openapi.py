@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from tests.conftest import REPO, Database, StartTracker, Tracker, clean_environ
 from tests.support.oidc import Provider
-from tracker.runtime.application import all_examples
+from tracker.web import health_routes
+from tracker.web.openapi.examples import OF_ALL, Examples, joined
 
 SCHEMATHESIS = REPO / "tests" / "support" / "schemathesis"
 
@@ -127,6 +129,12 @@ def test_the_document_describes_every_route(tracker: Tracker) -> None:
     quantity = document["components"]["schemas"]["ItemIn"]["properties"]["quantity"]["anyOf"][0]
     assert (quantity["minimum"], quantity["maximum"]) == (0, 2**31 - 1)
     assert set(document["paths"]["/item"]["post"]["requestBody"]["content"]) == {"application/json", "text/plain"}
+
+
+def all_examples() -> Examples:
+    names = [path.parent.name for path in REPO.glob("tracker/features/*/examples.py")]
+    of_features = [import_module(f"tracker.features.{name}.examples").EXAMPLES for name in names]
+    return joined([OF_ALL, health_routes.EXAMPLES, *of_features])
 
 
 def test_every_example_is_of_an_operation_and_an_answer_that_there_are(tracker: Tracker) -> None:

@@ -71,6 +71,9 @@ class Served:
     dependencies: "Mapping[str, Provide]" = field(default_factory=dict)
     """Parameters of the handlers of routes, by name."""
 
+    examples: "Examples | None" = None
+    """Examples of the routes' requests and answers, for the API's document."""
+
     lanes: "Mapping[bytes, Begin]" = field(default_factory=dict)
     """What answers plain POST requests before Litestar is asked, by path."""
 
@@ -130,9 +133,6 @@ class Feature:
 
     serve: Callable[[Parts], Served] | None = None
     """Builds what serves; raises ConfigurationError."""
-
-    examples: "Callable[[], Examples] | None" = None
-    """Returns the examples of its requests and answers, for the API's document."""
 
     jobs: Callable[[JobParts], FeatureJobs | None] | None = None
     """Builds the jobs; None if they are switched off. Raises ConfigurationError."""

@@ -15,7 +15,6 @@ from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
 from tracker.metrics.worker_files import Workers
 from tracker.runtime.context import Context
-from tracker.runtime.features import FEATURES
 from tracker.runtime.job_runners import Jobs, running_jobs
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.settings import FolderSettings, ProcessSettings, Switch
@@ -87,7 +86,7 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         request_max_body_size=MAX_BODY_BYTES,
-        openapi_config=openapi_config(metadata.version("tracker"), all_examples()),
+        openapi_config=openapi_config(metadata.version("tracker"), _examples(context)),
         on_app_init=[answer_options],
         logging_config=None,
     )
@@ -96,9 +95,9 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
     return app
 
 
-def all_examples() -> Examples:
+def _examples(context: Context) -> Examples:
     """Return the examples of all features, and those of no feature."""
-    of_features = [feature.examples() for feature in FEATURES if feature.examples is not None]
+    of_features = [served.examples for served in context.features if served.examples is not None]
     return joined([OF_ALL, health_routes.EXAMPLES, *of_features])
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from tracker.features.carts.batch_writer import BatchWriter, FollowUp
     from tracker.features.feature_data import FeatureData
-    from tracker.web.openapi.examples import Examples
 
 
 def follow_up_of(settings: Settings) -> "FollowUp | None":
@@ -36,6 +35,7 @@ def writer_on(engine: "AsyncEngine", settings: Settings) -> "BatchWriter":
 def serve(parts: Parts) -> Served:
     """Build what serves the carts."""
     from tracker.features.carts import routes
+    from tracker.features.carts.examples import EXAMPLES
     from tracker.features.carts.fast_lane import CartLanes
     from tracker.features.carts.service import CartReader
     from tracker.features.reservations import store
@@ -48,6 +48,7 @@ def serve(parts: Parts) -> Served:
         services=[carts],
         routes=[*routes.tracking_routes(limits), routes.list_items],
         dependencies={"intake": given(intake), "carts": given(carts), "limits": given(limits)},
+        examples=EXAMPLES,
         lanes=CartLanes(intake, parts.guard, limits).by_path,
     )
 
@@ -59,13 +60,6 @@ def tables() -> "Sequence[Table]":
     return [carts, horizon, items]
 
 
-def examples() -> "Examples":
-    """Return the examples for the API's document."""
-    from tracker.features.carts.examples import EXAMPLES
-
-    return EXAMPLES
-
-
 def data() -> "FeatureData":
     """Return what is stored of carts and customers."""
     from tracker.features.carts.data import DATA
@@ -73,4 +67,4 @@ def data() -> "FeatureData":
     return DATA
 
 
-FEATURE = Feature(tables=tables, serve=serve, examples=examples, data=data)
+FEATURE = Feature(tables=tables, serve=serve, data=data)

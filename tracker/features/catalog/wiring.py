@@ -8,17 +8,18 @@ from tracker.features.feature import Feature, Parts, Served
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
-    from tracker.web.openapi.examples import Examples
-
 
 def serve(parts: Parts) -> Served:
     """Build what serves the catalog."""
     from tracker.features.catalog import routes
+    from tracker.features.catalog.examples import EXAMPLES
     from tracker.features.catalog.service import Catalog
     from tracker.web.dependencies import given
 
     catalog = Catalog(parts.database)
-    return Served(services=[catalog], routes=[routes.show_catalog], dependencies={"catalog": given(catalog)})
+    return Served(
+        services=[catalog], routes=[routes.show_catalog], dependencies={"catalog": given(catalog)}, examples=EXAMPLES
+    )
 
 
 def tables() -> "Sequence[Table]":
@@ -28,11 +29,4 @@ def tables() -> "Sequence[Table]":
     return [products]
 
 
-def examples() -> "Examples":
-    """Return the examples for the API's document."""
-    from tracker.features.catalog.examples import EXAMPLES
-
-    return EXAMPLES
-
-
-FEATURE = Feature(tables=tables, serve=serve, examples=examples)
+FEATURE = Feature(tables=tables, serve=serve)

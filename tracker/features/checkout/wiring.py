@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from tracker.features.feature_data import FeatureData
-    from tracker.web.openapi.examples import Examples
 
 
 def serve(parts: Parts) -> Served:
@@ -23,6 +22,7 @@ def serve(parts: Parts) -> Served:
     from litestar.di import Provide
 
     from tracker.features.checkout import routes
+    from tracker.features.checkout.examples import EXAMPLES
     from tracker.features.checkout.jobs import settle_later
     from tracker.features.checkout.metrics import order_samples
     from tracker.features.checkout.payments import processor_of
@@ -32,7 +32,11 @@ def serve(parts: Parts) -> Served:
     handlers = [routes.check_out, routes.show_order, routes.hear_stripe]
     processor = processor_of(parts.settings[CheckoutSettings])
     if processor is None:
-        return Served(routes=handlers, dependencies={"checkout": Provide(_nobody_can_pay, sync_to_thread=False)})
+        return Served(
+            routes=handlers,
+            dependencies={"checkout": Provide(_nobody_can_pay, sync_to_thread=False)},
+            examples=EXAMPLES,
+        )
     checkout = Checkout(
         parts.database,
         parts.waits,
@@ -46,6 +50,7 @@ def serve(parts: Parts) -> Served:
         services=[checkout],
         routes=handlers,
         dependencies={"checkout": given(checkout)},
+        examples=EXAMPLES,
         samples=lambda: order_samples(checkout.counts),
         close=processor.close,
     )
@@ -84,13 +89,6 @@ def tables() -> "Sequence[Table]":
     return [order_lines, orders]
 
 
-def examples() -> "Examples":
-    """Return the examples for the API's document."""
-    from tracker.features.checkout.examples import EXAMPLES
-
-    return EXAMPLES
-
-
 def data() -> "FeatureData":
     """Return what is stored of carts and customers."""
     from tracker.features.checkout.data import DATA
@@ -98,6 +96,4 @@ def data() -> "FeatureData":
     return DATA
 
 
-FEATURE = Feature(
-    settings=CheckoutSettings, tables=tables, serve=serve, examples=examples, jobs=jobs, metrics=metrics, data=data
-)
+FEATURE = Feature(settings=CheckoutSettings, tables=tables, serve=serve, jobs=jobs, metrics=metrics, data=data)

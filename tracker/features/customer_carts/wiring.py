@@ -7,13 +7,13 @@ from tracker.features.feature import Feature, Parts, Served
 
 if TYPE_CHECKING:
     from tracker.features.feature_data import FeatureData
-    from tracker.web.openapi.examples import Examples
 
 
 def serve(parts: Parts) -> Served:
     """Build what serves the carts of customers."""
     from tracker.features.carts.service import CartReader
     from tracker.features.customer_carts import routes
+    from tracker.features.customer_carts.examples import EXAMPLES
     from tracker.features.customer_carts.service import CustomerCarts
     from tracker.web.dependencies import given
 
@@ -31,14 +31,8 @@ def serve(parts: Parts) -> Served:
             routes.delete_item,
         ],
         dependencies={"customer_carts": given(carts)},
+        examples=EXAMPLES,
     )
-
-
-def examples() -> "Examples":
-    """Return the examples for the API's document."""
-    from tracker.features.customer_carts.examples import EXAMPLES
-
-    return EXAMPLES
 
 
 def data() -> "FeatureData":
@@ -48,4 +42,4 @@ def data() -> "FeatureData":
     return DATA
 
 
-FEATURE = Feature(serve=serve, examples=examples, data=data)
+FEATURE = Feature(serve=serve, data=data)

@@ -8,7 +8,6 @@ from tracker.settings import WebSettings
 
 if TYPE_CHECKING:
     from tracker.features.identity.service import Identity
-    from tracker.web.openapi.examples import Examples
 
 
 def serve(parts: Parts) -> Served:
@@ -16,12 +15,14 @@ def serve(parts: Parts) -> Served:
     from litestar.di import Provide
 
     from tracker.features.identity import routes
+    from tracker.features.identity.examples import EXAMPLES
     from tracker.web.dependencies import given
 
     identity = _identity(parts)
     return Served(
         routes=[routes.log_in, routes.come_back, routes.log_out, routes.who_am_i],
         dependencies={"identity": given(identity), "customer": Provide(routes.customer_of_request)},
+        examples=EXAMPLES,
         close=identity.close,
     )
 
@@ -38,11 +39,4 @@ def _identity(parts: Parts) -> "Identity":
     return OpenID(settings, parts.clock, parts.waits, listed=parts.settings[WebSettings].allowed_origins)
 
 
-def examples() -> "Examples":
-    """Return the examples for the API's document."""
-    from tracker.features.identity.examples import EXAMPLES
-
-    return EXAMPLES
-
-
-FEATURE = Feature(settings=IdentitySettings, serve=serve, examples=examples)
+FEATURE = Feature(settings=IdentitySettings, serve=serve)

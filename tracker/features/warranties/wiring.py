@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from tracker.features.warranties.archive import Archive
-    from tracker.web.openapi.examples import Examples
 
 
 def serve(parts: Parts) -> Served:
     """Build what serves the warranties; raise ConfigurationError if the rate table cannot be used."""
     from tracker.features.warranties import routes
+    from tracker.features.warranties.examples import EXAMPLES
     from tracker.features.warranties.fast_lane import WarrantyLane
     from tracker.features.warranties.metrics import created_samples
     from tracker.features.warranties.rates import load_rates
@@ -35,6 +35,7 @@ def serve(parts: Parts) -> Served:
         services=[warranties],
         routes=[routes.create_warranty, routes.list_warranties, routes.show_warranty],
         dependencies={"warranties": given(warranties)},
+        examples=EXAMPLES,
         lanes=WarrantyLane(warranties, parts.guard).by_path,
         samples=lambda: created_samples(warranties.created),
         finish=warranties.close,
@@ -90,18 +91,10 @@ def tables() -> "Sequence[Table]":
     return [stores, warranties, warranty_items]
 
 
-def examples() -> "Examples":
-    """Return the examples for the API's document."""
-    from tracker.features.warranties.examples import EXAMPLES
-
-    return EXAMPLES
-
-
 FEATURE = Feature(
     settings=WarrantySettings,
     tables=tables,
     serve=serve,
-    examples=examples,
     jobs=jobs,
     check_serving=check_serving,
     check_jobs=check_jobs,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
 
     from tracker.features.feature_data import FeatureData
     from tracker.ingest.pipeline import Pipeline
+    from tracker.jobs.handler import Handler
     from tracker.jobs.runner import JobRunner
     from tracker.kit.clock import Clock
     from tracker.kit.deadlines import Waits
@@ -96,6 +97,12 @@ class JobParts(NamedTuple):
     engine: "AsyncEngine"
     tracer: "Tracer | None"
     """Begins the spans of jobs; None: nothing is traced."""
+
+    def runner(self, job: str, handler: "Handler", *, concurrency: int) -> "JobRunner":
+        """Return what has `handler` do the jobs of this name, at most `concurrency` of them at a time."""
+        from tracker.jobs.runner import JobRunner  # noqa: PLC0415  # the queue's library, for nothing where no jobs run
+
+        return JobRunner(self.url, job, handler, concurrency=concurrency, tracer=self.tracer)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -20,11 +20,10 @@ def jobs(parts: JobParts) -> FeatureJobs:
     from tests.support.example_feature.jobs import CONCURRENCY, Filer
     from tests.support.example_feature.metrics import filed_samples
     from tests.support.example_feature.service import JOB
-    from tracker.jobs.runner import JobRunner
 
     filer = Filer()
     return FeatureJobs(
-        runners=[JobRunner(parts.url, JOB, filer.file, concurrency=CONCURRENCY, tracer=parts.tracer)],
+        runners=[parts.runner(JOB, filer.file, concurrency=CONCURRENCY)],
         samples=lambda: filed_samples(filer.filed),
     )
 

@@ -65,13 +65,12 @@ def jobs(parts: JobParts) -> FeatureJobs | None:
     from tracker.features.checkout.jobs import JOB, Settler
     from tracker.features.checkout.metrics import order_samples
     from tracker.features.checkout.payments import processor_of
-    from tracker.jobs.runner import JobRunner
 
     processor = processor_of(parts.settings[CheckoutSettings])
     if processor is None:
         return None
     settler = Settler(parts.engine, processor, follow_up_of(parts.settings))
-    runner = JobRunner(parts.url, JOB, settler.settle, concurrency=SETTLING_CONCURRENCY, tracer=parts.tracer)
+    runner = parts.runner(JOB, settler.settle, concurrency=SETTLING_CONCURRENCY)
     return FeatureJobs(runners=[runner], samples=lambda: order_samples(settler.counts), close=processor.close)
 
 

@@ -21,7 +21,6 @@ def jobs(parts: JobParts) -> FeatureJobs | None:
     from tracker.features.reservations.jobs import Reserver
     from tracker.features.reservations.metrics import attempt_samples
     from tracker.features.reservations.service import JOB
-    from tracker.jobs.runner import JobRunner
 
     client = ReservationClient(
         settings.reservation_url,
@@ -29,9 +28,7 @@ def jobs(parts: JobParts) -> FeatureJobs | None:
         concurrency=settings.reservation_concurrency,
     )
     reserver = Reserver(parts.engine, client, max_attempts=settings.reservation_attempts)
-    runner = JobRunner(
-        parts.url, JOB, reserver.reserve, concurrency=settings.reservation_concurrency, tracer=parts.tracer
-    )
+    runner = parts.runner(JOB, reserver.reserve, concurrency=settings.reservation_concurrency)
     return FeatureJobs(
         runners=[runner],
         samples=lambda: attempt_samples(reserver.counts, service_is_down=reserver.is_waiting_for_service),

@@ -47,11 +47,10 @@ def jobs(parts: JobParts) -> FeatureJobs:
     from tracker.features.warranties.jobs import CONCURRENCY, Archiver
     from tracker.features.warranties.metrics import archive_samples
     from tracker.features.warranties.queue import JOB
-    from tracker.jobs.runner import JobRunner
 
     archiver = Archiver(parts.engine, archive_of(parts.settings))
     return FeatureJobs(
-        runners=[JobRunner(parts.url, JOB, archiver.archive, concurrency=CONCURRENCY, tracer=parts.tracer)],
+        runners=[parts.runner(JOB, archiver.archive, concurrency=CONCURRENCY)],
         samples=lambda: archive_samples(archiver.counts, archive_is_down=archiver.is_waiting_for_archive),
     )
 

@@ -27,7 +27,7 @@ from tests.support.faults.wire import (
 )
 
 KEEP_ALIVE_S = 5.0
-SHORT = "deadline.REQUEST_TIMEOUT_S = 1.0"
+SHORT = "limits.REQUEST_TIMEOUT_S = 1.0"
 
 CHUNKED_HEAD = head("POST", "/item", "Transfer-Encoding: chunked")
 LATE = [
@@ -198,7 +198,7 @@ def fill_cart(server: Server, cart_id: str, kilobytes: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["deadline.REQUEST_TIMEOUT_S = 4.0"], indirect=True)
+@pytest.mark.parametrize("server", ["limits.REQUEST_TIMEOUT_S = 4.0"], indirect=True)
 def test_a_client_that_does_not_take_its_answer_is_cut_off(server: Server) -> None:
     cart_id = str(uuid.uuid4())
     fill_cart(server, cart_id, 200)

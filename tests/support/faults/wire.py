@@ -109,7 +109,7 @@ def serve(
     tls: ssl.SSLContext | None = None,
     from_nothing: bool = False,
 ) -> Iterator[Server]:
-    """Start a server and stop it at the end; `constants` is Python that runs with `crowding` and `deadline` imported.
+    """Start a server and stop it at the end; `constants` is Python that runs with `crowding` and `limits` imported.
 
     With those it starts from nothing, as other modules take them over when they are loaded. So does one whose memory is
     measured, by `from_nothing`: a forked process has that of its parent.
@@ -126,7 +126,7 @@ def serve(
     process: subprocess.Popen[str] | Forked
     with errors_file.open("w") as errors:
         if constants or from_nothing:
-            setup = f"from tracker.web.server import crowding, deadline\n{constants}"
+            setup = f"from tracker.web import limits\nfrom tracker.web.server import crowding\n{constants}"
             code = f"{setup}\nfrom tracker.__main__ import main\nmain()"
             command = [sys.executable, *(["-c", code] if constants else ["-m", "tracker"]), "serve", "--port", "0"]
             process = subprocess.Popen(command, env=environ, cwd=REPO, stdout=subprocess.PIPE, stderr=errors, text=True)

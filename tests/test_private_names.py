@@ -95,7 +95,9 @@ PRIVATE: Final = [
     ),
     *_connection("shutdown: each connection is told of the stop", ("shutdown", "()")),
     *(
-        Private("RequestResponseCycle", name, form, "connection._Owed, which stands in for a cycle, and refuse")
+        Private(
+            "RequestResponseCycle", name, form, "connection._PendingAnswer, which stands in for a cycle, and refuse"
+        )
         for name, form in {
             "keep_alive": "bool",
             "disconnected": "bool",
@@ -145,7 +147,7 @@ IMPORTED: Final = {
     "uvicorn._types.ASGI3Application": "connection.Protocol._start_asgi_task",
     "uvicorn.middleware.proxy_headers.ProxyHeadersMiddleware": "connection.Protocol.connection_made",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol": "connection.Protocol",
-    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": "connection._Owed",
+    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": "connection._PendingAnswer",
     "uvicorn.protocols.http.httptools_impl.STATUS_LINE": "answers: a line of bytes for each status",
     "uvicorn.server.ServerState": "server.close_overdue and abort_stuck",
 }

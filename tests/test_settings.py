@@ -7,7 +7,7 @@ from tests.support.settings import KINDS
 from tracker.errors import ConfigurationError
 from tracker.kit.origins import Hosts, Origins
 from tracker.runtime.features import load_settings
-from tracker.settings import Ack, DatabaseSettings, FolderSettings, Group, IngestSettings, Settings, WebSettings
+from tracker.settings import Ack, DatabaseSettings, FolderSettings, IngestSettings, Settings, SettingsGroup, WebSettings
 
 
 @pytest.mark.parametrize(
@@ -31,17 +31,17 @@ def test_a_database_url_may_have_several_hosts() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_set_gives_the_defaults(kind: type[Group]) -> None:
+def test_nothing_set_gives_the_defaults(kind: type[SettingsGroup]) -> None:
     assert load_settings({})[kind] == Settings()[kind] == kind()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_variable_counts_as_not_set(kind: type[Group]) -> None:
+def test_an_empty_variable_counts_as_not_set(kind: type[SettingsGroup]) -> None:
     assert load_settings({"TRACKER_ACK": "", "DATABASE_URL": ""})[kind] == kind()
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in kind.__struct_fields__])
-def test_no_setting_changes_after_the_start(kind: type[Group], name: str) -> None:
+def test_no_setting_changes_after_the_start(kind: type[SettingsGroup], name: str) -> None:
     group = kind()
     with pytest.raises(AttributeError):
         setattr(group, name, None)

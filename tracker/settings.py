@@ -24,7 +24,7 @@ from tracker.kit.clock import MAX_NODE
 from tracker.kit.origins import Hosts, Origins
 
 
-class Group(Struct, frozen=True):
+class SettingsGroup(Struct, frozen=True):
     """Settings that belong together; the rules between them stand in `__post_init__`."""
 
     SECRETS: ClassVar[frozenset[str]] = frozenset()
@@ -50,13 +50,13 @@ class Group(Struct, frozen=True):
         return fields
 
 
-G = TypeVar("G", bound=Group)
+G = TypeVar("G", bound=SettingsGroup)
 
 
 class Settings:
     """All groups of a process, each found by its type: `settings[LogSettings].log_level`."""
 
-    def __init__(self, *groups: Group) -> None:
+    def __init__(self, *groups: SettingsGroup) -> None:
         """Take the groups that are not as they are by default."""
         self._groups = {type(group): group for group in groups}
 
@@ -73,7 +73,7 @@ class Settings:
 HIDDEN: Final = "***"
 
 
-def read_settings(environ: Mapping[str, str], kinds: Iterable[type[Group]]) -> Settings:
+def read_settings(environ: Mapping[str, str], kinds: Iterable[type[SettingsGroup]]) -> Settings:
     """Read groups from `environ`; an empty variable counts as not set.
 
     Raises ConfigurationError that names the variable, its value and the rule it breaks.
@@ -111,7 +111,7 @@ def check_http_url(name: str, url: str | None) -> None:
         raise ConfigurationError(msg)
 
 
-def check_together(group: Group, *names: str) -> None:
+def check_together(group: SettingsGroup, *names: str) -> None:
     """Raise ConfigurationError if some of these fields are set and others are not."""
     missing = [variable_of(name) for name in names if getattr(group, name) is None]
     if missing and len(missing) < len(names):
@@ -183,7 +183,7 @@ class LogFormat(enum.Enum):
     TEXT = "text"
 
 
-class DatabaseSettings(Group, frozen=True, kw_only=True):
+class DatabaseSettings(SettingsGroup, frozen=True, kw_only=True):
     """PostgreSQL, and how many connections to it a process may have."""
 
     URLS = frozenset({"database_url"})
@@ -212,7 +212,7 @@ class DatabaseSettings(Group, frozen=True, kw_only=True):
             raise ConfigurationError(msg)
 
 
-class FolderSettings(Group, frozen=True, kw_only=True):
+class FolderSettings(SettingsGroup, frozen=True, kw_only=True):
     """The data folder, and this machine among those that share a database."""
 
     data_dir: Path = Path("data")
@@ -222,7 +222,7 @@ class FolderSettings(Group, frozen=True, kw_only=True):
     """Number of this machine (or container) among those that share a database, each another one."""
 
 
-class IngestSettings(Group, frozen=True, kw_only=True):
+class IngestSettings(SettingsGroup, frozen=True, kw_only=True):
     """The way of an item from its acceptance to its commit."""
 
     ack: Ack = Ack.JOURNAL
@@ -259,8 +259,8 @@ class IngestSettings(Group, frozen=True, kw_only=True):
             raise ConfigurationError(msg)
 
 
-class WebSettings(Group, frozen=True, kw_only=True):
-    """Who may call, from where, how often, and with which certificate Tracker answers."""
+class WebSettings(SettingsGroup, frozen=True, kw_only=True):
+    """The clients that may call, from where, and how often; and the certificate that Tracker answers with."""
 
     trusted_proxies: str = "127.0.0.1"
     """Addresses or networks, by commas, whose X-Forwarded-Proto and -For are believed; `*` is all."""
@@ -299,7 +299,7 @@ class WebSettings(Group, frozen=True, kw_only=True):
             raise ConfigurationError(msg)
 
 
-class ProcessSettings(Group, frozen=True, kw_only=True):
+class ProcessSettings(SettingsGroup, frozen=True, kw_only=True):
     """Work that a serving process does beside its requests."""
 
     metrics: Switch = Switch.ON
@@ -309,7 +309,7 @@ class ProcessSettings(Group, frozen=True, kw_only=True):
     """Whether `tracker serve` runs the jobs itself; off where `tracker worker` does."""
 
 
-class LogSettings(Group, frozen=True, kw_only=True):
+class LogSettings(SettingsGroup, frozen=True, kw_only=True):
     """The log."""
 
     log_level: LogLevel = LogLevel.INFO

@@ -10,8 +10,8 @@ def test_all_who_wait_hear_the_first_word_and_no_other() -> None:
     heard: list[str | None] = []
     confirmation.then(heard.append)
     confirmation.then(heard.append)
-    confirmation.settle("too late")
-    confirmation.settle(None)
+    confirmation.resolve("too late")
+    confirmation.resolve(None)
     confirmation.then(heard.append)
     assert heard == ["too late"] * 3
 
@@ -24,7 +24,7 @@ def test_one_that_fails_does_not_keep_it_from_the_others() -> None:
     heard: list[str | None] = []
     confirmation.then(fail)
     confirmation.then(heard.append)
-    confirmation.settle(None)
+    confirmation.resolve(None)
     assert heard == [None]
 
 
@@ -44,7 +44,7 @@ def test_one_who_gives_up_does_not_take_it_from_the_others() -> None:
         await asyncio.sleep(0)
         gives_up.cancel()
         await asyncio.sleep(0)
-        confirmation.settle(None)
+        confirmation.resolve(None)
         return await waits
 
     assert asyncio.run(main()) is None

@@ -18,7 +18,7 @@ from tracker.metrics.worker_files import FILE_NAME, SILENT_S, Workers
 from tracker.runtime.metric_sources import all_families, families_by_name
 from tracker.telemetry.families import Family, Kind, Sample
 from tracker.telemetry.histogram import Histogram
-from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, Traffic
+from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, RequestCounts
 from tracker.telemetry.request_metrics import request_samples
 
 FAMILIES = families_by_name()
@@ -171,13 +171,13 @@ def test_a_value_stands_in_the_bucket_whose_bound_is_not_below_it() -> None:
 
 
 def test_a_histogram_is_shown_with_growing_buckets() -> None:
-    traffic = Traffic()
+    request_counts = RequestCounts()
     for _ in range(3):
-        traffic.posted(b"/item", 204, time.perf_counter())
-    traffic.answered("GET", "/items", 200, time.perf_counter() - 3)
-    traffic.answered("BREW", "/items", 418, time.perf_counter() - 30)
+        request_counts.posted(b"/item", 204, time.perf_counter())
+    request_counts.answered("GET", "/items", 200, time.perf_counter() - 3)
+    request_counts.answered("BREW", "/items", 418, time.perf_counter() - 30)
     found = Values(FAMILIES)
-    found.put(request_samples(traffic))
+    found.put(request_samples(request_counts))
     shown = parsed(expose(found, "").content.decode())
     bucket = "tracker_http_request_duration_seconds_bucket"
     slow = [shown.value(bucket, method="GET", le=repr(bound)) for bound in ANSWER_BOUNDS_S]

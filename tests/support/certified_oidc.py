@@ -86,7 +86,7 @@ class Browser:
         """Press a button on a page of Tracker's, or of the site `origin`."""
         return self.client.post(path, headers={"Origin": origin or self.url})
 
-    def begin_login(self, return_to: str = "/me", *, subject: str = "anna") -> str:
+    def start_login(self, return_to: str = "/me", *, subject: str = "anna") -> str:
         """Log in at the provider, and return the address of ours that it sends the browser to."""
         answer = self.get(f"/login?return_to={return_to}")
         for _ in range(MAX_REDIRECTS):
@@ -102,7 +102,7 @@ class Browser:
 
     def log_in(self, return_to: str = "/me", *, subject: str = "anna") -> httpx.Response:
         """Log in, and return Tracker's answer to the way back."""
-        return self.get(self.begin_login(return_to, subject=subject))
+        return self.get(self.start_login(return_to, subject=subject))
 
     def cookies(self) -> dict[str, str]:
         """Return what it keeps of Tracker's cookies and the provider's."""

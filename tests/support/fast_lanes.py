@@ -18,7 +18,7 @@ from tracker.kit.worker_folders import claim_folder
 from tracker.runtime.application import create_app
 from tracker.runtime.context import Context
 from tracker.settings import Ack
-from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
+from tracker.web.fast_lane.interface import Answerer, FastLane, Headers, Peer, PendingReply, Reply
 from tracker.web.server.connection import protocol
 
 ANSWER_TIMEOUT_S: Final = 60.0
@@ -29,15 +29,15 @@ class CountingLane:
 
     taken = 0
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: FastLane) -> None:
         self._lane = lane
 
-    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        answerer = self._lane.begin(url, headers, peer)
+    def answerer_for(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
+        answerer = self._lane.answerer_for(url, headers, peer)
         if answerer is None:
             return None
 
-        def counted(body: bytes) -> Reply | Later | None:
+        def counted(body: bytes) -> Reply | PendingReply | None:
             reply = answerer(body)
             CountingLane.taken += reply is not None
             return reply
@@ -90,11 +90,11 @@ async def call(port: int, sent: Sent) -> bytes:
 class NoLane:
     """Leaves every request to the routes."""
 
-    def begin(self, *_: object, **__: object) -> None:
+    def answerer_for(self, *_: object, **__: object) -> None:
         return None
 
 
-MakeLane = Callable[[Context], Lane]
+MakeLane = Callable[[Context], FastLane]
 """Gives the lane of a process."""
 
 

@@ -11,7 +11,7 @@ from tracker.features.identity.openid import OpenID
 from tracker.features.identity.service import Callback, Redirection
 from tracker.features.identity.settings import IdentitySettings
 from tracker.kit.clock import Clock, SystemClock
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.settings import read_group
 
 SHOP: Final = "https://shop.example"
@@ -24,11 +24,14 @@ def with_openid(
     use: Callable[[OpenID], Coroutine[Any, Any, T]],
     *,
     clock: Clock | None = None,
-    waits: Waits | None = None,
+    timeouts: RequestTimeouts | None = None,
 ) -> T:
     async def run() -> T:
         openid = OpenID(
-            read_group(provider.env(), IdentitySettings), clock or SystemClock(), waits or Waits(), listed=None
+            read_group(provider.env(), IdentitySettings),
+            clock or SystemClock(),
+            timeouts or RequestTimeouts(),
+            listed=None,
         )
         try:
             return await use(openid)
@@ -56,5 +59,5 @@ def with_cookie(name: str, value: str, **more: Any) -> Caller:  # noqa: ANN401  
 
 
 async def log_in(openid: OpenID, provider: Provider) -> Redirection:
-    begun = await openid.begin_login(Caller(method="GET", origin=SHOP), "/cart")
+    begun = await openid.start_login(Caller(method="GET", origin=SHOP), "/cart")
     return await openid.finish_login(with_cookie("login", begun.cookie), come_back(provider, begun))

@@ -20,7 +20,7 @@ from tracker.ingest.intake import Intake
 from tracker.ingest.items import Batch
 from tracker.ingest.journal.protocol import NoJournal
 from tracker.kit.clock import Stamper, SystemClock
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.request_database import RequestDatabase
 from tracker.settings import Ack
 
@@ -61,7 +61,7 @@ def new_intake(aggregator: Aggregator, flusher: Flusher) -> Intake:
 
 def new_customer_carts(aggregator: Aggregator, flusher: Flusher, engine: AsyncEngine) -> CustomerCarts:
     """Return the carts of customers, without reservations."""
-    database = RequestDatabase(engine, Waits())
+    database = RequestDatabase(engine, RequestTimeouts())
     return CustomerCarts(database, new_intake(aggregator, flusher), CartReader(database, aggregator), None)
 
 

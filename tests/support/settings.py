@@ -3,9 +3,9 @@
 from typing import Any
 
 from tracker.runtime.features import FEATURES
-from tracker.settings import GROUPS, Group, Settings
+from tracker.settings import GROUPS, Settings, SettingsGroup
 
-KINDS: tuple[type[Group], ...] = (*GROUPS, *(one.settings for one in FEATURES if one.settings is not None))
+KINDS: tuple[type[SettingsGroup], ...] = (*GROUPS, *(one.settings for one in FEATURES if one.settings is not None))
 
 
 def settings_of(**values: Any) -> Settings:  # noqa: ANN401  # each has the type of its field

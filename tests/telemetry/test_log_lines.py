@@ -17,10 +17,10 @@ from litestar import Litestar, Response, get
 from litestar.params import FromPath
 from sqlalchemy.exc import DBAPIError
 
-from tracker.postgres.error_classes import FollowUpError, shown
+from tracker.postgres.error_classes import FollowUpError, loggable
 from tracker.telemetry.logs import formatter
 from tracker.telemetry.request_id import current_request_id
-from tracker.web.middleware.request_log import MAX_LINES_PER_S, Edge
+from tracker.web.middleware.request_log import MAX_LINES_PER_S, RequestLogMiddleware
 from tracker.web.problems import EXCEPTION_HANDLERS
 
 CART = "7d9f5f0e-1111-4222-8333-444455556666"
@@ -134,16 +134,16 @@ def of_sqlalchemy(error: asyncpg.PostgresError) -> DBAPIError:
 
 def test_an_error_of_postgresql_is_shown_without_the_values_of_a_row() -> None:
     down = ConnectionRefusedError(111, "Connect call failed")
-    assert shown(down) == "ConnectionRefusedError: [Errno 111] Connect call failed"
+    assert loggable(down) == "ConnectionRefusedError: [Errno 111] Connect call failed"
     missing = of_sqlalchemy(asyncpg.UndefinedTableError('relation "items" does not exist'))
-    assert shown(missing) == 'UndefinedTableError (42P01): relation "items" does not exist'
+    assert loggable(missing) == 'UndefinedTableError (42P01): relation "items" does not exist'
     bad = of_sqlalchemy(asyncpg.InvalidTextRepresentationError(f'invalid input syntax for type uuid: "{CART}"'))
-    assert shown(bad) == "InvalidTextRepresentationError (22P02)"
+    assert loggable(bad) == "InvalidTextRepresentationError (22P02)"
     follow_up = FollowUpError(str(bad))
     follow_up.__cause__ = bad
-    assert shown(follow_up) == "InvalidTextRepresentationError (22P02)"
-    assert shown(asyncpg.DataError(f"invalid input for query argument $1: ['{CART}']")) == "DataError (22000)"
-    assert shown(KeyError(CART)) == "KeyError"
+    assert loggable(follow_up) == "InvalidTextRepresentationError (22P02)"
+    assert loggable(asyncpg.DataError(f"invalid input for query argument $1: ['{CART}']")) == "DataError (22000)"
+    assert loggable(KeyError(CART)) == "KeyError"
 
 
 @get("/carts/{cart_id:str}")
@@ -163,7 +163,7 @@ async def off() -> Response[None]:
 
 def answers(*paths: str) -> list[httpx.Response]:
     app = Litestar([fail, busy, off], exception_handlers=EXCEPTION_HANDLERS, logging_config=None, openapi_config=None)
-    app.asgi_handler = Edge(app.asgi_handler)
+    app.asgi_handler = RequestLogMiddleware(app.asgi_handler)
 
     async def main() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]  # ASGI all the same

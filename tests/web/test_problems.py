@@ -19,8 +19,8 @@ from tracker.errors import (
     UnavailableError,
     UnconfirmedError,
 )
-from tracker.web.fast_lane.entry import refused
-from tracker.web.middleware.browser_policy import PLAIN, SECURITY_HEADERS
+from tracker.web.fast_lane.recognizer import refused
+from tracker.web.middleware.browser_policy import SECURITY_HEADERS, UNRESTRICTED
 from tracker.web.problems import ANSWERS, EXCEPTION_HANDLERS, response_to, status_and_headers
 
 NOT_OF_REQUESTS = {ConfigurationError, LostItemsError}
@@ -63,7 +63,7 @@ def test_an_error_that_no_request_causes_has_no_answer(error: TrackerError) -> N
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_the_fast_lane_answers_an_error_as_the_application_does(error: TrackerError) -> None:
     answer = asyncio.run(sent_by_application(error))
-    status, sent = refused(error, PLAIN[False], b"")
+    status, sent = refused(error, UNRESTRICTED[False], b"")
     head, _, body = sent.partition(b"\r\n\r\n")
     headers = [tuple(line.split(b": ", 1)) for line in head.split(b"\r\n")]
     own = [header for header in headers if header not in SECURITY_HEADERS[False]]

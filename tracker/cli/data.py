@@ -16,7 +16,7 @@ from tracker.cli.database import database_of
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.features.carts.domain import parse_cart_id
 from tracker.features.data_lifecycle import service
-from tracker.features.data_lifecycle.domain import Amount, DataSubject, parse_age, shown, stamp_at
+from tracker.features.data_lifecycle.domain import Amount, DataSubject, amount_text, parse_age, stamp_at
 from tracker.features.data_lifecycle.export import Export
 from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
@@ -64,7 +64,7 @@ def prune(age: timedelta, *, dry_run: bool) -> None:
     with _database() as (url, _):
         pruned = asyncio.run(_prune(url, before, dry_run=dry_run))
     verb = "would be removed" if dry_run else "removed"
-    click.echo(f"older than {before:%Y-%m-%dT%H:%M:%SZ}: {shown(pruned)} {verb}")
+    click.echo(f"older than {before:%Y-%m-%dT%H:%M:%SZ}: {amount_text(pruned)} {verb}")
 
 
 async def _prune(url: str, before: datetime, *, dry_run: bool) -> Amount:
@@ -120,9 +120,9 @@ def erase(cart: str | None, customer: str | None, *, yes: bool) -> None:
     with _database() as (url, data_dir):
         if not yes:
             found = asyncio.run(_amount(url, subject))
-            click.confirm(f"{subject}: {shown(found)}. Erase that for good?", abort=True, err=True)
+            click.confirm(f"{subject}: {amount_text(found)}. Erase that for good?", abort=True, err=True)
         erased = asyncio.run(_erase(url, subject, data_dir))
-    click.echo(f"{subject}: {shown(erased)} erased")
+    click.echo(f"{subject}: {amount_text(erased)} erased")
     for path in sorted(data_dir.glob("workers/*/*.corrupt")):
         click.echo(f"{path} is a damaged journal that was kept; it may hold items of anybody: remove it", err=True)
 
@@ -160,7 +160,7 @@ def export(cart: str | None, customer: str | None, file: Path) -> None:
         amount = asyncio.run(_export(url, subject, data_dir, file))
     if not amount.total():
         raise NotFoundError(f"nothing is stored of {subject}")
-    click.echo(f"{subject}: {shown(amount)}", err=True)
+    click.echo(f"{subject}: {amount_text(amount)}", err=True)
 
 
 async def _export(url: str, subject: DataSubject, data_dir: Path, file: Path) -> Amount:

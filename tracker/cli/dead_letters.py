@@ -30,7 +30,7 @@ def list_() -> None:
     count = 0
     for folder in worker_folders(load_settings(os.environ)[FolderSettings].data_dir):
         for letter in DeadLetters(folder).all():
-            click.echo(_shown(letter))
+            click.echo(_line(letter))
             count += 1
     click.echo(f"{count} dead letters", err=True)
 
@@ -76,7 +76,7 @@ async def _refusal(write: Awaitable[None]) -> str | None:
     return None
 
 
-def _shown(letter: DeadLetter) -> str:
+def _line(letter: DeadLetter) -> str:
     cart_id, external_id = letter.key
     item = letter.item
     fields = f"name={item.name!r} value={item.value} quantity={item.quantity}"

@@ -27,7 +27,7 @@ def list_(status: str, limit: int) -> None:
     with database_of_environment() as url:
         rows = asyncio.run(_rows(url, Status(status), limit))
     for row in rows:
-        click.echo(_shown(row))
+        click.echo(_line(row))
     click.echo(f"{len(rows)} reservations", err=True)
 
 
@@ -51,7 +51,7 @@ async def _retry(url: str) -> int:
         return await retry_failed(engine)
 
 
-def _shown(row: Any) -> str:  # noqa: ANN401  # SQLAlchemy's rows have no type of their own
+def _line(row: Any) -> str:  # noqa: ANN401  # SQLAlchemy's rows have no type of their own
     given = "" if row.reservation_id is None else f"  id {row.reservation_id!r}"
     error = "" if row.error is None else f"\n    {row.error}"
     return (

@@ -1,4 +1,4 @@
-"""What a feature hands out, and what it is handed: each feature's `wiring.py` holds one `Feature`.
+"""The wiring of features: what each is handed, and what it hands out. Each feature's `wiring.py` holds one `Feature`.
 
 So the rest of Tracker names no feature but in one list (`tracker.runtime.features`). A feature's parts are loaded when
 they are built: a process that does not need them is smaller and starts sooner.
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from tracker.settings import Group, Settings
+from tracker.settings import Settings, SettingsGroup
 
 if TYPE_CHECKING:  # a command that needs the settings alone does not load what serves
     from litestar.di import Provide
@@ -21,12 +21,12 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
     from tracker.jobs.handler import Handler
     from tracker.jobs.runner import JobRunner
     from tracker.kit.clock import Clock
-    from tracker.kit.deadlines import Waits
+    from tracker.kit.timeouts import RequestTimeouts
     from tracker.postgres.request_database import RequestDatabase
     from tracker.telemetry.families import Family, Sample
     from tracker.telemetry.tracing import Tracer
-    from tracker.web.fast_lane.interface import Begin
-    from tracker.web.middleware.browser_policy import Guard
+    from tracker.web.fast_lane.interface import FindAnswerer
+    from tracker.web.middleware.browser_policy import BrowserPolicy
     from tracker.web.openapi.examples import Examples
     from tracker.web.rate_limit import RateLimits
 
@@ -41,13 +41,13 @@ class Parts:
 
     settings: Settings
     clock: "Clock"
-    waits: "Waits"
+    timeouts: "RequestTimeouts"
     database: "RequestDatabase"
     """Connections for what requests ask; shared by all of them."""
     write_database: "RequestDatabase"
     """Connections for what must be written also while many read."""
     pipeline: "Pipeline"
-    guard: "Guard"
+    policy: "BrowserPolicy"
     limits: "RateLimits"
     services: list[object] = field(default_factory=list)
     """Services of the features built so far."""
@@ -63,7 +63,7 @@ class Parts:
 
 @dataclass(slots=True, kw_only=True)
 class Served:
-    """What a feature adds to a process that serves."""
+    """The parts that a feature adds to a process that serves."""
 
     services: Sequence[object] = ()
     """Services that features built later may use."""
@@ -75,8 +75,8 @@ class Served:
     examples: "Examples | None" = None
     """Examples of the routes' requests and answers, for the API's document."""
 
-    lanes: "Mapping[bytes, Begin]" = field(default_factory=dict)
-    """What answers plain POST requests before Litestar is asked, by path."""
+    lanes: "Mapping[bytes, FindAnswerer]" = field(default_factory=dict)
+    """Fast lanes, which answer plain POST requests before Litestar is asked, by path."""
 
     samples: "Callable[[], Iterable[Sample]]" = tuple
     """Returns what it counts."""
@@ -134,7 +134,7 @@ class FeatureMetrics:
 class Feature:
     """A feature, as the rest of Tracker sees it."""
 
-    settings: type[Group] | None = None
+    settings: type[SettingsGroup] | None = None
     tables: "Callable[[], Sequence[Table]] | None" = None
     """Returns its tables."""
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.flush_traces import NO_TRACES, ItemTraces
 from tracker.ingest.items import Batch
-from tracker.postgres.error_classes import OF_POSTGRES, Failure, failure_of, shown
+from tracker.postgres.error_classes import OF_POSTGRES, Failure, failure_of, loggable
 from tracker.telemetry import tracing
 
 Write = Callable[[Batch, ItemTraces], Awaitable[None]]
@@ -61,7 +61,7 @@ class Delivery:
                 self.failures[failure] += 1
                 tracing.note(failed_tries=tries)
                 level = logging.ERROR if failure is Failure.BROKEN else logging.WARNING
-                fields = {"items": len(part), "tries": tries, "error": shown(error)}
+                fields = {"items": len(part), "tries": tries, "error": loggable(error)}
                 trace = None if isinstance(error, OF_POSTGRES) else error
                 logger.log(level, "items are not stored yet", extra=fields, exc_info=trace)
                 await on_failure(failure, tries)
@@ -87,7 +87,7 @@ class Delivery:
         except OSError as failure:
             logger.error("a dead letter cannot be written", extra={"error": str(failure)})  # noqa: TRY400  # the trace says nothing
             return None
-        logger.error("PostgreSQL refuses an item for good, it is a dead letter now", extra={"error": shown(error)})
+        logger.error("PostgreSQL refuses an item for good, it is a dead letter now", extra={"error": loggable(error)})
         return []
 
 

@@ -106,7 +106,7 @@ class Flusher:
         The write stays queued after `timeout_s` seconds.
         """
         # Every wait has the same time-out, so those that gave up stand at the front.
-        while self._waiters and self._waiters[0][1].settled:
+        while self._waiters and self._waiters[0][1].resolved:
             self._waiters.popleft()
         confirmation = confirmation_within(0 if self._nobody_waits else timeout_s, _NOT_CONFIRMED)
         self._waiters.append((stamp, confirmation))
@@ -116,7 +116,7 @@ class Flusher:
         """Make every wait for a commit time out now: the process is about to end."""
         self._nobody_waits = True
         while self._waiters:
-            self._waiters.popleft()[1].settle(_NOT_CONFIRMED)
+            self._waiters.popleft()[1].resolve(_NOT_CONFIRMED)
 
     async def close(self, timeout_s: float) -> None:
         """Flush what is left for at most `timeout_s` seconds, then stop; the rest stays in the aggregator."""
@@ -169,4 +169,4 @@ class Flusher:
         """Settle the confirmations whose stamp is older than everything that is still to be stored."""
         oldest = self._aggregator.oldest_stamp()
         while self._waiters and (oldest is None or self._waiters[0][0] < oldest):
-            self._waiters.popleft()[1].settle(None)
+            self._waiters.popleft()[1].resolve(None)

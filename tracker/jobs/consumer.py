@@ -27,7 +27,7 @@ from tracker.kit.background_task import cancel
 from tracker.kit.backoff import about_s, full_jitter_s
 from tracker.postgres.connection import Connector
 from tracker.postgres.engine import dsn_of
-from tracker.postgres.error_classes import shown
+from tracker.postgres.error_classes import loggable
 
 HELD_FOR_S: Final = 15.0
 """Seconds without a sign of life from the process that holds a job, after which another process gets the job."""
@@ -163,7 +163,7 @@ class _PatientDriver(AsyncpgPoolDriver):
                 if self._gives_up.is_set():
                     raise
                 if tries % SAY_AGAIN_AFTER == 0:
-                    logger.warning("the jobs wait for PostgreSQL", extra={"tries": tries + 1, "error": shown(error)})
+                    logger.warning("the jobs wait for PostgreSQL", extra={"tries": tries + 1, "error": loggable(error)})
                 tries += 1
                 await asyncio.sleep(full_jitter_s(tries, BACKOFF_BASE_S, BACKOFF_CAP_S))
             else:

@@ -18,25 +18,25 @@ Then = Callable[[str | None], None]
 class Confirmation:
     """A result that is settled once, for all who wait for it."""
 
-    __slots__ = ("_callbacks", "_reason", "settled")
+    __slots__ = ("_callbacks", "_reason", "resolved")
 
     def __init__(self) -> None:
-        self.settled = False
+        self.resolved = False
         self._reason: str | None = None
         self._callbacks: list[Then] = []
 
     def then(self, callback: Then) -> None:
         """Have `callback` called once this is settled, which may be now; what it raises is logged."""
-        if self.settled:
+        if self.resolved:
             _tell(callback, self._reason)
         else:
             self._callbacks.append(callback)
 
-    def settle(self, reason: str | None) -> None:
+    def resolve(self, reason: str | None) -> None:
         """Report that the write is safe (None), or why that is not known in time; only the first call counts."""
-        if self.settled:
+        if self.resolved:
             return
-        self.settled, self._reason = True, reason
+        self.resolved, self._reason = True, reason
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             _tell(callback, reason)
@@ -58,6 +58,6 @@ def _tell(callback: Then, reason: str | None) -> None:
 def confirmation_within(seconds: float, reason: str) -> Confirmation:
     """Return a confirmation that is settled with `reason` after `seconds`, unless it was settled before."""
     confirmation = Confirmation()
-    timer = asyncio.get_running_loop().call_later(seconds, confirmation.settle, reason)
+    timer = asyncio.get_running_loop().call_later(seconds, confirmation.resolve, reason)
     confirmation.then(lambda _: timer.cancel())
     return confirmation

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler
 
 from tracker.errors import ConfigurationError
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.metrics.database_values import WAIT_S, DatabaseSource, DatabaseValues
 from tracker.metrics.exposition import Collected
 from tracker.metrics.service import Metrics, Source
@@ -62,7 +62,7 @@ async def metrics_on(
 
     engine = create_engine(url)
     metrics = Metrics(families)
-    metrics.watch(source, stored=DatabaseValues(RequestDatabase(engine, Waits()), families, stored))
+    metrics.watch(source, stored=DatabaseValues(RequestDatabase(engine, RequestTimeouts()), families, stored))
     registry = CollectorRegistry()
     registry.register(_OfLoop(metrics))
     try:

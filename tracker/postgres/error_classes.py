@@ -62,7 +62,7 @@ def first_line(error: Exception) -> str:
     return str(cause).partition("\n")[0] or type(cause).__name__
 
 
-def shown(error: Exception) -> str:
+def loggable(error: Exception) -> str:
     """Return the text that the log may show for an error.
 
     It is the error's name and, if the error comes from PostgreSQL or the network, its first line. It never holds the

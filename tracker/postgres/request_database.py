@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.errors import DatabaseUnavailableError
-from tracker.kit.deadlines import Waits
-from tracker.postgres.error_classes import Failure, failure_of, shown
+from tracker.kit.timeouts import RequestTimeouts
+from tracker.postgres.error_classes import Failure, failure_of, loggable
 
 REQUEST_TIMEOUT_S: Final = 5.0
 """Seconds for one transaction of a request, with the wait for a connection; then the request gets a 503."""
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 class RequestDatabase:
     """Gives requests their transactions, each with a time limit."""
 
-    def __init__(self, engine: AsyncEngine, waits: Waits) -> None:
+    def __init__(self, engine: AsyncEngine, timeouts: RequestTimeouts) -> None:
         self._engine = engine
-        self._waits = waits
+        self._timeouts = timeouts
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -36,13 +36,13 @@ class RequestDatabase:
         is not known then.
         """
         try:
-            async with self._waits.within(REQUEST_TIMEOUT_S), self._engine.begin() as connection:
+            async with self._timeouts.within(REQUEST_TIMEOUT_S), self._engine.begin() as connection:
                 yield connection
         except (OSError, SQLAlchemyError) as error:  # TimeoutError is an OSError
             failure = failure_of(error)
             if failure is Failure.BAD_DATA:
                 raise
             if failure is Failure.BROKEN:
-                logger.error("PostgreSQL refuses a request", extra={"error": shown(error)})  # noqa: TRY400  # the trace says nothing
+                logger.error("PostgreSQL refuses a request", extra={"error": loggable(error)})  # noqa: TRY400  # the trace says nothing
             msg = "the database does not answer in time"
             raise DatabaseUnavailableError(msg) from error

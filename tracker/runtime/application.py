@@ -19,13 +19,13 @@ from tracker.runtime.job_runners import Jobs, running_jobs
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.settings import FolderSettings, ProcessSettings, Switch
 from tracker.telemetry.families import Families
-from tracker.telemetry.request_counts import Traffic
+from tracker.telemetry.request_counts import RequestCounts
 from tracker.telemetry.request_metrics import request_samples
 from tracker.web import health_routes
 from tracker.web.dependencies import given
 from tracker.web.limits import MAX_BODY_BYTES
-from tracker.web.middleware.browser_policy import Guarded
-from tracker.web.middleware.request_log import Edge
+from tracker.web.middleware.browser_policy import BrowserPolicyMiddleware
+from tracker.web.middleware.request_log import RequestLogMiddleware
 from tracker.web.openapi.document import openapi_config
 from tracker.web.openapi.examples import OF_ALL, Examples, joined
 from tracker.web.options_method import answer_options
@@ -45,10 +45,10 @@ class _Application(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
+def create_app(context: Context, request_counts: RequestCounts | None = None) -> Litestar:
     """Return the application that serves `context`, which runs as long as the application does.
 
-    Whoever serves it counts the requests in `traffic`; None: they are not counted, and nothing is shown.
+    Whoever serves it counts the requests in `request_counts`; None: they are not counted, and nothing is shown.
     """
     process = context.settings[ProcessSettings]
     shows_metrics = process.metrics is Switch.ON
@@ -63,7 +63,7 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
             _jobs_of(context) as jobs,
         ):
             metrics.watch(
-                partial(request_samples, traffic or Traffic()),
+                partial(request_samples, request_counts or RequestCounts()),
                 context.samples,
                 jobs.samples,
                 stored=DatabaseValues(context.database, families, database_sources()),
@@ -91,7 +91,7 @@ def create_app(context: Context, traffic: Traffic | None = None) -> Litestar:
         logging_config=None,
     )
     # Around all of it, as Litestar's CORS is: its middlewares do not see what has no route.
-    app.asgi_handler = Edge(Guarded(app.asgi_handler, context.guard), context.tracer)
+    app.asgi_handler = RequestLogMiddleware(BrowserPolicyMiddleware(app.asgi_handler, context.policy), context.tracer)
     return app
 
 

@@ -11,8 +11,8 @@ from tracker.features.feature import Parts, Served
 from tracker.ingest.metrics import pipeline_samples
 from tracker.ingest.pipeline import Pipeline
 from tracker.kit.clock import Clock, SystemClock
-from tracker.kit.deadlines import Waits, let_go
 from tracker.kit.files import Files, SystemFiles
+from tracker.kit.timeouts import RequestTimeouts, let_go
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.metrics import process_state
 from tracker.postgres.engine import create_engine, dispose
@@ -21,10 +21,10 @@ from tracker.runtime.features import FEATURES
 from tracker.settings import DatabaseSettings, FolderSettings, IngestSettings, Settings, WebSettings
 from tracker.telemetry.families import Sample
 from tracker.telemetry.tracing import Tracer
-from tracker.web.fast_lane.interface import Lane
+from tracker.web.fast_lane.interface import FastLane
 from tracker.web.fast_lane.lanes import Lanes
-from tracker.web.fast_lane.traced import TracedLane
-from tracker.web.middleware.browser_policy import Guard
+from tracker.web.fast_lane.traced import TracedFastLane
+from tracker.web.middleware.browser_policy import BrowserPolicy
 from tracker.web.rate_limit import RateLimits
 
 WRITE_CONNECTIONS: Final = 3
@@ -66,8 +66,8 @@ class Context:
         self._request_engine = create_engine(
             url, pool_size=database.request_connections, lock_timeout_s=REQUEST_LOCK_TIMEOUT_S
         )
-        self.waits: Final = Waits()
-        self.database: Final = RequestDatabase(self._request_engine, self.waits)
+        self.timeouts: Final = RequestTimeouts()
+        self.database: Final = RequestDatabase(self._request_engine, self.timeouts)
         self.pipeline: Final = Pipeline(
             settings[IngestSettings],
             data_dir=settings[FolderSettings].data_dir,
@@ -77,15 +77,15 @@ class Context:
             write=writer_on(self._write_engine, settings).write,
             tracer=tracer,
         )
-        self.guard: Final = Guard(web.allowed_origins, web.allowed_hosts)
+        self.policy: Final = BrowserPolicy(web.allowed_origins, web.allowed_hosts)
         self.parts: Final = Parts(
             settings=settings,
             clock=clock,
-            waits=self.waits,
+            timeouts=self.timeouts,
             database=self.database,
-            write_database=RequestDatabase(self._write_engine, self.waits),
+            write_database=RequestDatabase(self._write_engine, self.timeouts),
             pipeline=self.pipeline,
-            guard=self.guard,
+            policy=self.policy,
             limits=RateLimits(clock, per_address=web.rate_per_address, per_cart=web.rate_per_cart),
         )
         self.features: Final[list[Served]] = []
@@ -94,8 +94,8 @@ class Context:
                 served = feature.serve(self.parts)
                 self.features.append(served)
                 self.parts.services.extend(served.services)
-        lane: Lane = Lanes({path: begin for one in self.features for path, begin in one.lanes.items()})
-        self.lane: Final = lane if tracer is None else TracedLane(lane, tracer)
+        lane: FastLane = Lanes({path: begin for one in self.features for path, begin in one.lanes.items()})
+        self.lane: Final = lane if tracer is None else TracedFastLane(lane, tracer)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -122,7 +122,7 @@ class Context:
     def stop_waiting(self) -> None:
         """Tell every waiting request that its confirmation did not come in time: the process is about to end."""
         self.pipeline.intake.stop_waiting()
-        self.waits.end()
+        self.timeouts.end()
 
     def samples(self) -> Iterator[Sample]:
         """Return an iterator over the samples of the process, its requests and jobs left out."""

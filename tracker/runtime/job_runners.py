@@ -8,7 +8,7 @@ from typing import Final
 
 from tracker.features.feature import Feature, FeatureJobs, JobParts
 from tracker.jobs.metrics import ended_samples
-from tracker.kit.deadlines import let_go
+from tracker.kit.timeouts import let_go
 from tracker.postgres.engine import create_engine, dispose
 from tracker.runtime.features import FEATURES
 from tracker.settings import DatabaseSettings, Settings

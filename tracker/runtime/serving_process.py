@@ -15,7 +15,7 @@ from tracker.runtime.application import create_app
 from tracker.runtime.context import Context
 from tracker.runtime.tracer import tracer_of
 from tracker.settings import FolderSettings, ProcessSettings, Settings, Switch, WebSettings
-from tracker.telemetry.request_counts import Counted, Traffic
+from tracker.telemetry.request_counts import CountingMiddleware, RequestCounts
 from tracker.web.server.connection import protocol
 from tracker.web.server.crowding import MAX_CONNECTIONS
 from tracker.web.server.listener import BACKLOG
@@ -41,14 +41,14 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     folders, web = settings[FolderSettings], settings[WebSettings]
     with tracer_of(os.environ) as tracer, claim_folder(folders.data_dir, folders.node) as folder:
-        traffic = Traffic() if settings[ProcessSettings].metrics is Switch.ON else None
+        request_counts = RequestCounts() if settings[ProcessSettings].metrics is Switch.ON else None
         with loading():
             context = Context(settings, url=url, folder=folder, tracer=tracer)
-            app = create_app(context, traffic)
+            app = create_app(context, request_counts)
         config = uvicorn.Config(
-            app if traffic is None else Counted(app, traffic),
+            app if request_counts is None else CountingMiddleware(app, request_counts),
             loop="tracker.web.server.server:Loop",
-            http=protocol(context.lane, traffic),  # type: ignore[arg-type]  # called, no more
+            http=protocol(context.lane, request_counts),  # type: ignore[arg-type]  # called, no more
             ws="none",
             lifespan="on",
             access_log=False,

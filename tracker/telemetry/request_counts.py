@@ -1,7 +1,7 @@
 """Counts and times of the answers, kept as simply as the hot path needs it, and read when somebody scrapes.
 
-Two ways lead to an answer, and both are counted here: the fast lane tells `Traffic` itself, and around the
-application stands `Counted`. Routes are counted by their templates, never by what a client has sent, so that
+Two ways lead to an answer, and both are counted here: the fast lane tells `RequestCounts` itself, and around the
+application stands `CountingMiddleware`. Routes are counted by their templates, never by what a client has sent, so that
 nobody can make the lines grow. The time is that from the head of a request to its answer; a client
 that takes its time over the body counts with it.
 """
@@ -39,7 +39,7 @@ Line = tuple[str, str, int]
 """Labels of a count: method, route and status."""
 
 
-class Traffic:
+class RequestCounts:
     """Counts the requests of a process."""
 
     def __init__(self) -> None:
@@ -71,12 +71,12 @@ class Traffic:
         return answers
 
 
-class Counted:
+class CountingMiddleware:
     """An ASGI application whose answers are counted."""
 
-    def __init__(self, app: Application, traffic: Traffic) -> None:
+    def __init__(self, app: Application, request_counts: RequestCounts) -> None:
         self._app = app
-        self._traffic = traffic
+        self._request_counts = request_counts
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Let the application answer."""
@@ -107,4 +107,4 @@ class Counted:
         finally:
             if status:
                 # Litestar notes it in the scope once it has found the route.
-                self._traffic.answered(scope["method"], scope.get("path_template", UNMATCHED), status, began_s)
+                self._request_counts.answered(scope["method"], scope.get("path_template", UNMATCHED), status, began_s)

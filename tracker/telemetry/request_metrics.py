@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tracker.telemetry.families import Family, Kind, Sample
-from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, CLIENT_LEFT, UNMATCHED, Traffic
+from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, CLIENT_LEFT, UNMATCHED, RequestCounts
 
 REQUESTS: Final = Family(
     "tracker_http_requests_total",
@@ -29,10 +29,10 @@ REFUSED: Final = Family(
 FAMILIES: Final = (REQUESTS, DURATION, REFUSED)
 
 
-def request_samples(traffic: Traffic) -> Iterator[Sample]:
-    """Return an iterator over what `traffic` has counted; answers of several statuses share a DURATION."""
-    for (method, route, status), answers in traffic.answers.items():
+def request_samples(request_counts: RequestCounts) -> Iterator[Sample]:
+    """Return an iterator over what `request_counts` has counted; answers of several statuses share a DURATION."""
+    for (method, route, status), answers in request_counts.answers.items():
         yield Sample(REQUESTS, sum(answers.counts), (method, route, str(status)))
         yield Sample(DURATION, answers, (method, route))
-    for status, count in traffic.refused.items():
+    for status, count in request_counts.refused.items():
         yield Sample(REFUSED, count, (str(status),))

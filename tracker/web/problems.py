@@ -42,7 +42,7 @@ UNEXPECTED: Final = "unexpected error"
 
 
 class Problem(Struct, omit_defaults=True):
-    """What went wrong."""
+    """The body of an answer that says what went wrong."""
 
     title: str
     status: int
@@ -128,7 +128,7 @@ ANSWERS: Final[Mapping[type[TrackerError], Answer]] = {
 }
 """Answer to each kind of error; an error of a kind that is not listed is answered as the nearest class above it.
 
-The application, the fast lane, the guard of browsers and the API's document all follow it.
+The application, the fast lane, the policy for browsers and the API's document all follow it.
 """
 
 

@@ -17,21 +17,21 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from tracker.features.warranties.domain import Sale, Warranty, check_sale
-from tracker.features.warranties.fast_lane import WarrantyLane
+from tracker.features.warranties.fast_lane import WarrantyFastLane
 from tracker.features.warranties.rates import load_rates
 from tracker.features.warranties.routes import create_warranty
 from tracker.features.warranties.service import Warranties
 from tracker.kit.clock import Stamper, SystemClock
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
 from tracker.runtime.features import load_settings
 from tracker.runtime.job_runners import running_jobs
 from tracker.settings import DatabaseSettings, ProcessSettings, Switch
-from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Peer
+from tracker.web.fast_lane.interface import Answerer, FastLane, Headers, Peer
 from tracker.web.fast_lane.lanes import Lanes
 from tracker.web.limits import MAX_BODY_BYTES
-from tracker.web.middleware.browser_policy import Guard
+from tracker.web.middleware.browser_policy import BrowserPolicy
 from tracker.web.problems import EXCEPTION_HANDLERS
 from tracker.web.server.connection import protocol
 
@@ -45,7 +45,7 @@ class EachByItself(Warranties):
         return asyncio.ensure_future(self._create(sale))
 
     async def _create(self, sale: Sale) -> Warranty:
-        async with self._waits.within(REQUEST_TIMEOUT_S):
+        async with self._timeouts.within(REQUEST_TIMEOUT_S):
             [result] = await self._commit([self._made(sale)])
         if isinstance(result, Exception):
             raise result
@@ -58,17 +58,17 @@ async def lifespan(application: Litestar) -> AsyncIterator[None]:
     settings = load_settings(os.environ)
     url = str(settings[DatabaseSettings].database_url)
     engine = create_engine(url, pool_size=int(os.environ["BENCH_POOL"]))
-    waits = Waits()
-    database = RequestDatabase(engine, waits)
+    timeouts = RequestTimeouts()
+    database = RequestDatabase(engine, timeouts)
     application.state.warranties = EachByItself(
         writing=database,
         reading=database,
-        waits=waits,
+        timeouts=timeouts,
         stamper=Stamper(SystemClock(), worker=0),
         keep_stamp=lambda: None,
         rates=load_rates(None),
     )
-    application.state.lane = Lanes(WarrantyLane(application.state.warranties, Guard(None, None)).by_path)
+    application.state.lane = Lanes(WarrantyFastLane(application.state.warranties, BrowserPolicy(None, None)).by_path)
     async with (
         running_jobs(settings, url=url) if settings[ProcessSettings].jobs is Switch.ON else contextlib.nullcontext()
     ):
@@ -96,10 +96,10 @@ app = Litestar(
 class _Lane:
     """The lane of the warranties, once these have been connected."""
 
-    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.web.fast_lane.interface.Lane` says."""
-        lane: Lane = app.state.lane
-        return lane.begin(url, headers, peer)
+    def answerer_for(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
+        """Do what `tracker.web.fast_lane.interface.FastLane` says."""
+        lane: FastLane = app.state.lane
+        return lane.answerer_for(url, headers, peer)
 
 
 def main() -> None:

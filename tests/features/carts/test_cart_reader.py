@@ -15,7 +15,7 @@ from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.service import CartReader
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, Item
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres import request_database
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
@@ -34,7 +34,7 @@ def run(database: Database, scenario: Scenario) -> None:
         aggregator = Aggregator(max_bytes=10**9)
         engine = create_engine(database.url, pool_size=2)
         try:
-            await scenario(aggregator, CartReader(RequestDatabase(engine, Waits()), aggregator), engine)
+            await scenario(aggregator, CartReader(RequestDatabase(engine, RequestTimeouts()), aggregator), engine)
         finally:
             await engine.dispose()
 

@@ -17,15 +17,15 @@ from tests.support.clock import ManualClock
 from tests.support.fast_lanes import CountingLane, Sent, serving, two_ways
 from tests.support.parts import new_flusher, new_intake
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
-from tracker.features.carts.fast_lane import CartLanes
+from tracker.features.carts.fast_lane import CartFastLanes
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.intake import Intake
 from tracker.kit.confirmation import Confirmation
 from tracker.kit.origins import Hosts, Origins
 from tracker.runtime.context import Context
 from tracker.settings import Ack
-from tracker.web.fast_lane.interface import Lane, Peer
-from tracker.web.middleware.browser_policy import Guard
+from tracker.web.fast_lane.interface import FastLane, Peer
+from tracker.web.middleware.browser_policy import BrowserPolicy
 from tracker.web.rate_limit import RateLimits
 
 CARTS = [
@@ -147,7 +147,7 @@ def without_new_ids(answer: bytes) -> bytes:
     return re.sub(rb"[0-9a-f-]{36}", lambda match: match[0] if match[0] in known else b"NEW", answer)
 
 
-def own_lane(context: Context) -> Lane:
+def own_lane(context: Context) -> FastLane:
     return context.lane
 
 
@@ -236,7 +236,7 @@ def test_both_ways_say_in_the_same_words_that_nothing_can_be_taken(
         if not isinstance(error, UnconfirmedError):
             raise error
         confirmation = Confirmation()
-        confirmation.settle("not in time")
+        confirmation.resolve("not in time")
         return confirmation
 
     monkeypatch.setattr(Intake, "take", take)
@@ -251,9 +251,9 @@ def test_both_ways_say_in_the_same_words_that_nothing_can_be_taken(
 @pytest.mark.parametrize(("path", "body"), [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')])
 def test_the_lane_answers_a_plain_request(path: str, body: bytes) -> None:
     limits = RateLimits(ManualClock(), per_address=1, per_cart=1)
-    guard = Guard(Origins("https://shop.example"), Hosts("tracker.example"))
+    policy = BrowserPolicy(Origins("https://shop.example"), Hosts("tracker.example"))
     aggregator = Aggregator(1_000_000)
-    lanes = CartLanes(new_intake(aggregator, new_flusher(aggregator)), guard, limits)
+    lanes = CartFastLanes(new_intake(aggregator, new_flusher(aggregator)), policy, limits)
     headers = [(b"content-type", b"application/json"), (b"cookie", b"cart_id=" + CARTS[0].encode())]
     headers += [(b"host", b"tracker.example"), (b"origin", b"https://shop.example")]
     answerer = lanes.by_path[path.encode()](headers, Peer("203.0.113.7", secure=False))

@@ -19,7 +19,7 @@ from tracker.errors import DatabaseUnavailableError, InvalidInputError
 from tracker.features.catalog import store
 from tracker.features.catalog.domain import MAX_SEARCH_BYTES, words_of
 from tracker.features.catalog.service import Catalog, active_products
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres import request_database
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
@@ -193,7 +193,7 @@ def test_a_catalog_that_postgresql_does_not_show_in_time_is_unavailable(
     async def page() -> None:
         engine = create_engine(database.url)
         try:
-            await Catalog(RequestDatabase(engine, Waits())).page(after="", limit=1)
+            await Catalog(RequestDatabase(engine, RequestTimeouts())).page(after="", limit=1)
         finally:
             await engine.dispose()
 

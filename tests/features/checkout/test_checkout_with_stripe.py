@@ -28,7 +28,7 @@ from tracker.features.checkout.settings import CheckoutSettings
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId
 from tracker.kit.clock import Stamper, SystemClock
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
 from tracker.settings import read_group
@@ -152,12 +152,12 @@ async def checked_out(
     store: Database, settings: CheckoutSettings, customer: str, cart_id: str, later: SettleLater
 ) -> Order:
     """Check out in this process."""
-    engine, waits, aggregator = create_engine(store.url, pool_size=2), Waits(), Aggregator(1_000_000)
+    engine, timeouts, aggregator = create_engine(store.url, pool_size=2), RequestTimeouts(), Aggregator(1_000_000)
     processor = processor_of(settings)
     assert processor is not None
     intake, stamper = new_intake(aggregator, new_flusher(aggregator)), Stamper(SystemClock(), 0)
-    database = RequestDatabase(engine, waits)
-    checkout = Checkout(database, waits, intake, stamper, processor, settle_later=later, follow_up=None)
+    database = RequestDatabase(engine, timeouts)
+    checkout = Checkout(database, timeouts, intake, stamper, processor, settle_later=later, follow_up=None)
     try:
         found = await checkout.check_out(customer, CartId(cart_id), ACCEPTED, "k")
     finally:

@@ -21,7 +21,7 @@ def charge(method: str) -> Charge:
 
 def begun(method: str) -> tuple[str, Charge]:
     wanted = charge(method)
-    payment_id = asyncio.run(SandboxProcessor().begin(wanted))
+    payment_id = asyncio.run(SandboxProcessor().create_payment(wanted))
     assert isinstance(payment_id, str)
     return payment_id, wanted
 
@@ -38,18 +38,18 @@ def begun(method: str) -> tuple[str, Charge]:
 def test_each_method_does_what_it_says(method: str, confirmed: type[Outcome], settled: type[Outcome]) -> None:
     payment_id, wanted = begun(method)
     assert isinstance(asyncio.run(SandboxProcessor().confirm(payment_id, wanted)), confirmed)
-    assert isinstance(asyncio.run(SandboxProcessor().settle(payment_id)), settled)
+    assert isinstance(asyncio.run(SandboxProcessor().conclude(payment_id)), settled)
 
 
 def test_a_method_it_does_not_know_is_refused_with_those_it_knows() -> None:
-    refused = asyncio.run(SandboxProcessor().begin(charge("credit:card")))
+    refused = asyncio.run(SandboxProcessor().create_payment(charge("credit:card")))
     assert isinstance(refused, Refused)
     assert all(method in refused.reason for method in METHODS)
 
 
 def test_the_same_order_is_the_same_payment() -> None:
     payment_id, wanted = begun("accepted")
-    assert asyncio.run(SandboxProcessor().begin(wanted)) == payment_id
+    assert asyncio.run(SandboxProcessor().create_payment(wanted)) == payment_id
 
 
 def test_it_sends_no_webhooks() -> None:

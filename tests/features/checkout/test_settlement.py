@@ -28,7 +28,7 @@ from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.items import CartId, Item
 from tracker.jobs.handler import TryAgainError
 from tracker.kit.clock import Stamper, SystemClock
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
 
@@ -280,12 +280,12 @@ def test_who_hears_of_a_refusal_brings_the_reservations_back_too(database: Datab
             async with engine.begin() as connection:
                 await customer_store.create(connection, cart_id, "anna")
             await BatchWriter(engine).write({(cart_id, "pen"): Item.written(1, None, None, 1)})
-            aggregator, waits = Aggregator(1_000_000), Waits()
+            aggregator, timeouts = Aggregator(1_000_000), RequestTimeouts()
             intake, stamper = new_intake(aggregator, new_flusher(aggregator)), Stamper(SystemClock(), 0)
             follow_up = FollowUp(note_written, note_moved)
-            database_of_requests = RequestDatabase(engine, waits)
+            database_of_requests = RequestDatabase(engine, timeouts)
             checkout = Checkout(
-                database_of_requests, waits, intake, stamper, Late(), settle_later=settle_later, follow_up=follow_up
+                database_of_requests, timeouts, intake, stamper, Late(), settle_later=settle_later, follow_up=follow_up
             )
             found = await checkout.check_out("anna", cart_id, "accepted", "k")
             if by == "webhook":

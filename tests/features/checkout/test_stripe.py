@@ -71,7 +71,7 @@ def run(
 
 
 async def begun(processor: StripeProcessor, wanted: Charge) -> str:
-    payment_id = await processor.begin(wanted)
+    payment_id = await processor.create_payment(wanted)
     assert isinstance(payment_id, str)
     return payment_id
 
@@ -93,7 +93,7 @@ def test_a_confirmed_payment_is_charged_once_however_often_it_is_confirmed(strip
         payment_id = await begun(processor, wanted)
         assert await processor.confirm(payment_id, wanted) == Paid()
         assert await processor.confirm(payment_id, wanted) == Paid()
-        assert await processor.settle(payment_id) == Paid()
+        assert await processor.conclude(payment_id) == Paid()
         (charged,) = stripe.charges(wanted.order_id)
         assert charged["amount"] == 1999
 
@@ -116,7 +116,7 @@ def test_a_declined_payment_is_refused_with_the_reason_of_stripe(stripe: StripeA
         wanted = charge(DECLINED)
         payment_id = await begun(processor, wanted)
         assert await processor.confirm(payment_id, wanted) == Refused("Your card was declined.")
-        assert await processor.settle(payment_id) == Refused("Your card was declined.")
+        assert await processor.conclude(payment_id) == Refused("Your card was declined.")
         assert stripe.intents(wanted.order_id)[0]["status"] == "canceled"
         assert stripe.charges(wanted.order_id) == []
 
@@ -138,7 +138,7 @@ def test_a_payment_that_needs_the_customer_is_refused_for_that(stripe: StripeAPI
 def test_an_unknown_payment_method_is_refused_by_name_or_called_off(stripe: StripeAPI, method: str) -> None:
     async def test(processor: StripeProcessor) -> None:
         wanted = charge(method)
-        outcome = await processor.begin(wanted)
+        outcome = await processor.create_payment(wanted)
         if isinstance(outcome, str):
             assert method == ""
             assert await processor.confirm(outcome, wanted) == CALLED_OFF
@@ -160,7 +160,7 @@ def test_what_stripe_never_takes_is_a_refusal(stripe: StripeAPI, error: dict[str
     async def test(processor: StripeProcessor) -> None:
         body = json.dumps({"error": {"type": "invalid_request_error", **error}})
         stripe.obey(Rule(CREATE, "answer", status=400, body=body))
-        assert await processor.begin(charge()) == Refused(reason)
+        assert await processor.create_payment(charge()) == Refused(reason)
 
     run(test, stripe.url)
 
@@ -183,7 +183,7 @@ def test_an_announcement_whose_answer_is_lost_is_found_by_asking_again(stripe: S
         wanted = charge()
         stripe.obey(Rule(CREATE, "drop", "after"))
         with pytest.raises(ProcessorUnavailableError):
-            await processor.begin(wanted)
+            await processor.create_payment(wanted)
         stripe.obey()
         payment_id = await begun(processor, wanted)
         assert [intent["id"] for intent in stripe.intents(wanted.order_id)] == [payment_id]
@@ -197,7 +197,7 @@ def test_a_charge_whose_answer_is_lost_is_pending_and_then_paid(stripe: StripeAP
         payment_id = await begun(processor, wanted)
         stripe.obey(Rule(CONFIRM, "drop", "after"))
         assert await processor.confirm(payment_id, wanted) == Pending()
-        assert await processor.settle(payment_id) == Paid()
+        assert await processor.conclude(payment_id) == Paid()
         assert len(stripe.charges(wanted.order_id)) == 1
 
     run(test, stripe.url)
@@ -210,10 +210,10 @@ def test_a_charge_that_comes_after_the_payment_was_called_off_charges_nothing(st
         stripe.obey(Rule(CONFIRM, "hold"))
         late = asyncio.create_task(processor.confirm(payment_id, wanted))
         await asyncio.to_thread(stripe.wait_until_held)
-        assert await processor.settle(payment_id) == CALLED_OFF
+        assert await processor.conclude(payment_id) == CALLED_OFF
         stripe.obey()
         assert await late == CALLED_OFF
-        assert await processor.settle(payment_id) == CALLED_OFF
+        assert await processor.conclude(payment_id) == CALLED_OFF
         assert stripe.calls().executed[f"POST /v1/payment_intents/{payment_id}/confirm"] == 1
         assert stripe.charges(wanted.order_id) == []
 
@@ -225,7 +225,7 @@ def test_a_payment_charged_just_before_it_is_called_off_is_paid(stripe: StripeAP
         wanted = charge()
         payment_id = await begun(processor, wanted)
         stripe.obey(Rule(CANCEL, "hold"))
-        settling = asyncio.create_task(processor.settle(payment_id))
+        settling = asyncio.create_task(processor.conclude(payment_id))
         await asyncio.to_thread(stripe.wait_until_held)
         assert await processor.confirm(payment_id, wanted) == Paid()
         stripe.obey()
@@ -251,10 +251,10 @@ def test_while_the_first_call_is_in_progress_the_second_is_pending(stripe: Strip
 
 async def nothing_is_known(processor: StripeProcessor, payment_id: str, wanted: Charge) -> None:
     with pytest.raises(ProcessorUnavailableError):
-        await processor.begin(charge())
+        await processor.create_payment(charge())
     assert await processor.confirm(payment_id, wanted) == Pending()
     with pytest.raises(ProcessorUnavailableError):
-        await processor.settle(payment_id)
+        await processor.conclude(payment_id)
 
 
 PROCESSING = json.dumps({"id": "pi_1", "object": "payment_intent", "status": "processing"})
@@ -298,7 +298,7 @@ def test_what_says_nothing_is_not_taken_for_an_answer(
         stripe.obey(Rule("/v1/payment_intents", "answer", status=status, body=body))
         await nothing_is_known(processor, payment_id, wanted)
         stripe.obey()
-        assert await processor.settle(payment_id) == CALLED_OFF
+        assert await processor.conclude(payment_id) == CALLED_OFF
 
     run(test, stripe.url)
 
@@ -309,7 +309,7 @@ def test_a_failing_stripe_is_asked_as_often_as_agreed(stripe: StripeAPI) -> None
         await begun(processor, charge())
         stripe.obey(Rule(CREATE, "answer", times=NETWORK_RETRIES + 1))
         with pytest.raises(ProcessorUnavailableError):
-            await processor.begin(charge())
+            await processor.create_payment(charge())
 
     run(test, stripe.url)
 
@@ -320,7 +320,7 @@ def test_a_payment_that_stripe_still_works_on_stays_pending(stripe: StripeAPI) -
         payment_id = await begun(processor, wanted)
         stripe.obey(Rule(f"{CONFIRM}|{RETRIEVE}", "answer", status=200, body=PROCESSING))
         assert await processor.confirm(payment_id, wanted) == Pending()
-        assert await processor.settle(payment_id) == Pending()
+        assert await processor.conclude(payment_id) == Pending()
 
     run(test, stripe.url)
 
@@ -338,7 +338,7 @@ def test_a_wrong_key_makes_payments_unavailable_and_is_logged(
 def test_a_payment_of_another_account_is_not_taken_for_refused(stripe: StripeAPI) -> None:
     async def test(processor: StripeProcessor) -> None:
         with pytest.raises(ProcessorUnavailableError):
-            await processor.settle("pi_ofSomebodyElse")
+            await processor.conclude("pi_ofSomebodyElse")
 
     run(test, stripe.url)
 

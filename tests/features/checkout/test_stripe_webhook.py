@@ -149,7 +149,7 @@ def test_no_telemetry_goes_to_stripe() -> None:
         processor = StripeProcessor("sk_test_x", webhook_secret=None, url=f"http://{host}:{port}")
         charge = Charge(order_id=ORDER_ID, total=100, currency="EUR", method="pm_1")
         for _ in range(2):  # the library tells of the first call in the second
-            assert await processor.begin(charge) == "pi_1"
+            assert await processor.create_payment(charge) == "pi_1"
         await processor.close()
         async with asyncio.timeout(30):
             await has_left.wait()

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.clock import ManualClock
 from tracker.errors import InvalidInputError
-from tracker.features.data_lifecycle.domain import Amount, nothing_of, parse_age, shown, stamp_at
+from tracker.features.data_lifecycle.domain import Amount, amount_text, nothing_of, parse_age, stamp_at
 from tracker.kit.clock import Stamper, stamp_time
 from tracker.runtime.features import all_data
 
@@ -43,7 +43,7 @@ def test_no_two_features_count_things_by_the_same_name() -> None:
 
 def test_amounts_add_up_and_name_only_what_there_is() -> None:
     amount = nothing_of(["carts", "items", "orders", "dead_letters"])
-    assert shown(amount) == "nothing"
+    assert amount_text(amount) == "nothing"
     amount.update(Amount(dead_letters=1, items=1))
     amount.update(Amount(items=2, carts=1))
-    assert shown(amount) == "1 cart, 3 items, 1 dead letter"
+    assert amount_text(amount) == "1 cart, 3 items, 1 dead letter"

@@ -17,7 +17,7 @@ from tracker.features.identity.openid import OpenID
 from tracker.features.identity.service import Callback, NoIdentity
 from tracker.features.identity.settings import IdentitySettings
 from tracker.kit.clock import SystemClock
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.settings import read_group
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -44,13 +44,13 @@ def test_without_a_client_only_bearer_tokens_are_taken(provider: Provider) -> No
     env = {name: value for name, value in provider.env().items() if "CLIENT" not in name}
 
     async def run() -> None:
-        openid = OpenID(read_group(env, IdentitySettings), SystemClock(), Waits(), listed=None)
+        openid = OpenID(read_group(env, IdentitySettings), SystemClock(), RequestTimeouts(), listed=None)
         caller = with_cookie("session", "x")
         assert (await openid.customer_of(bearer(provider.token()))).subject == "anna"
         with pytest.raises(UnauthenticatedError):
             await openid.customer_of(caller)
         with pytest.raises(NotConfiguredError, match="TRACKER_OIDC_CLIENT_ID and TRACKER_OIDC_CLIENT_SECRET"):
-            await openid.begin_login(caller, "/")
+            await openid.start_login(caller, "/")
         with pytest.raises(NotConfiguredError, match="TRACKER_OIDC_CLIENT_ID and TRACKER_OIDC_CLIENT_SECRET"):
             await openid.finish_login(caller, Callback())
         await openid.close()
@@ -160,7 +160,7 @@ def test_a_provider_that_says_strange_things_about_itself_is_not_used(
 
     async def use(openid: OpenID) -> None:
         with pytest.raises(UnavailableError, match="cannot be used"):
-            await openid.begin_login(Caller(method="GET", origin=SHOP), "/")
+            await openid.start_login(Caller(method="GET", origin=SHOP), "/")
 
     with_openid(own_provider, use)
 
@@ -179,15 +179,15 @@ def test_a_provider_that_is_down_is_a_503_over_http(
 
 def test_a_provider_that_hangs_is_waited_for_until_the_process_stops(own_provider: Provider) -> None:
     own_provider.delay_s = 60
-    waits = Waits()
+    timeouts = RequestTimeouts()
 
     async def use(openid: OpenID) -> float:
         asking = asyncio.create_task(openid.customer_of(bearer(own_provider.token())))
         await asyncio.to_thread(wait_until, lambda: own_provider.fetches)
         begun = time.monotonic()
-        waits.end()
+        timeouts.end()
         with pytest.raises(UnavailableError, match="did not answer in time"):
             await asking
         return time.monotonic() - begun
 
-    assert with_openid(own_provider, use, waits=waits) < 3
+    assert with_openid(own_provider, use, timeouts=timeouts) < 3

@@ -95,31 +95,31 @@ def test_an_id_token_of_each_algorithm_opens_a_session(
 
 
 def test_a_refused_login_is_said_plainly(browser: Browser) -> None:
-    answer = browser.get(browser.begin_login(subject=""))
+    answer = browser.get(browser.start_login(subject=""))
     assert answer.status_code == 400
     assert "access_denied (nobody wants to log in); log in again at /login" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("state", ["", "x", "ü"])
 def test_a_forged_state_opens_no_session(browser: Browser, state: str) -> None:
-    back = browser.begin_login()
+    back = browser.start_login()
     answer = browser.get(with_query(back, state=state))
     assert (answer.status_code, answer.json()["field"]) == (400, "state")
     assert "session" not in browser.cookies()
 
 
 def test_the_way_back_of_another_browser_opens_no_session(tracker: Tracker, browser: Browser) -> None:
-    back = browser.begin_login()
+    back = browser.start_login()
     victim = Browser(tracker.url)
     try:
         answer = victim.get(back)
         assert answer.status_code == 400
         assert "no login was begun in this browser" in answer.json()["detail"]
-        victim.begin_login(subject="victim")
+        victim.start_login(subject="victim")
         answer = victim.get(back)
         assert (answer.status_code, answer.json()["field"]) == (400, "state")
         # Not even with that browser's own state: the code belongs to another PKCE verifier.
-        other = victim.begin_login(subject="victim")
+        other = victim.start_login(subject="victim")
         (state,) = parse_qs(urlsplit(other).query)["state"]
         answer = victim.get(with_query(back, state=state))
         assert (answer.status_code, answer.json()["field"]) == (400, "code")
@@ -129,14 +129,14 @@ def test_the_way_back_of_another_browser_opens_no_session(tracker: Tracker, brow
 
 
 def test_an_answer_of_another_provider_opens_no_session(browser: Browser) -> None:
-    back = browser.begin_login()
+    back = browser.start_login()
     assert "iss=" in back
     answer = browser.get(with_query(back, iss="http://127.0.0.1:1"))
     assert (answer.status_code, answer.json()["field"]) == (400, "iss")
 
 
 def test_a_code_works_once(browser: Browser) -> None:
-    back = browser.begin_login()
+    back = browser.start_login()
     login = browser.cookies()["login"]
     assert browser.get(back).status_code == 303
     assert browser.get(back).status_code == 400

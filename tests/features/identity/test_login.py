@@ -174,7 +174,7 @@ def test_behind_a_proxy_that_ends_tls_the_cookies_are_bound_to_the_host(tracker:
 
 def test_a_forged_state_or_another_browsers_opens_no_session(provider: Provider) -> None:
     async def use(openid: OpenID) -> None:
-        begun, other = [await openid.begin_login(Caller(method="GET", origin=SHOP), "/") for _ in range(2)]
+        begun, other = [await openid.start_login(Caller(method="GET", origin=SHOP), "/") for _ in range(2)]
         back = come_back(provider, begun)
         for caller, state in (
             (with_cookie("login", begun.cookie), None),
@@ -194,7 +194,7 @@ def test_a_forged_state_or_another_browsers_opens_no_session(provider: Provider)
 
 def test_an_error_of_the_provider_is_shown_harmlessly(provider: Provider) -> None:
     async def use(openid: OpenID) -> None:
-        begun = await openid.begin_login(Caller(method="GET", origin=SHOP), "/")
+        begun = await openid.start_login(Caller(method="GET", origin=SHOP), "/")
         back = come_back(provider, begun)
         caller = with_cookie("login", begun.cookie)
         odd = Callback(state=back.state, error="a\n\x00b", error_description="x" * 100_000)
@@ -204,7 +204,7 @@ def test_an_error_of_the_provider_is_shown_harmlessly(provider: Provider) -> Non
         with pytest.raises(InvalidInputError, match="code is required"):
             await openid.finish_login(caller, Callback(state=back.state))
         with pytest.raises(InvalidInputError, match="Host is required"):
-            await openid.begin_login(Caller(method="GET", origin=""), "/")
+            await openid.start_login(Caller(method="GET", origin=""), "/")
 
     with_openid(provider, use)
 
@@ -220,7 +220,7 @@ def test_a_login_ends_after_ten_minutes_and_a_session_after_twelve_hours(provide
 
     def begin_and_finish(ago_s: int) -> str:
         guest, clock = Caller(method="GET", origin=SHOP), ManualClock((now_s - ago_s) * 1_000_000)
-        begun = with_openid(provider, lambda openid: openid.begin_login(guest, "/"), clock=clock)
+        begun = with_openid(provider, lambda openid: openid.start_login(guest, "/"), clock=clock)
         back, caller = come_back(provider, begun), with_cookie("login", begun.cookie)
         clock = ManualClock(now_s * 1_000_000)
         return with_openid(provider, lambda openid: openid.finish_login(caller, back), clock=clock).cookie

@@ -1,4 +1,4 @@
-"""Groups: what comes together is committed together, and everybody hears what became of their own."""
+"""GroupCommit: what comes together is committed together, and everybody hears what became of their own."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tracker.errors import BufferFullError, ConflictError
 from tracker.features.warranties import group_commit
-from tracker.features.warranties.group_commit import Groups
+from tracker.features.warranties.group_commit import GroupCommit
 
 BAD_DATA = DBAPIError("", None, asyncpg.StringDataRightTruncationError("no"))
 BAD_DATA.orig.sqlstate = "22001"  # type: ignore[union-attr]  # as SQLAlchemy's adapter has it
@@ -29,16 +29,16 @@ class Log:
             raise BAD_DATA
         if 99 in wishes:
             raise ConnectionResetError
-        return [ConflictError("odd") if wish % 2 else wish * 10 for wish in wishes]
+        return [ConflictError("odd") if submission % 2 else submission * 10 for submission in wishes]
 
 
 def test_what_comes_during_a_commit_is_the_next_group() -> None:
     async def run() -> None:
         log = Log()
-        gathered = Groups(log.commit)
-        tasks = [gathered.fulfill(0, 1)]
+        gathered = GroupCommit(log.commit)
+        tasks = [gathered.submit(0, 1)]
         await asyncio.sleep(0.01)
-        tasks += [gathered.fulfill(wish, 1) for wish in (2, 4, 6)]
+        tasks += [gathered.submit(submission, 1) for submission in (2, 4, 6)]
         await asyncio.sleep(0.01)
         assert log.groups == [[0]]
         log.go.set()
@@ -52,8 +52,10 @@ def test_each_wish_has_a_result_or_an_error_of_its_own() -> None:
     async def run() -> None:
         log = Log()
         log.go.set()
-        gathered = Groups(log.commit)
-        results = await asyncio.gather(*(gathered.fulfill(wish, 1) for wish in range(4)), return_exceptions=True)
+        gathered = GroupCommit(log.commit)
+        results = await asyncio.gather(
+            *(gathered.submit(submission, 1) for submission in range(4)), return_exceptions=True
+        )
         assert [type(result) for result in results] == [int, ConflictError, int, ConflictError]
 
     asyncio.run(run())
@@ -63,9 +65,11 @@ def test_a_wish_that_is_refused_for_good_does_not_stop_the_others() -> None:
     async def run() -> None:
         log = Log()
         log.go.set()
-        gathered = Groups(log.commit)
+        gathered = GroupCommit(log.commit)
         wishes = [0, 2, 13, 4, 6, 8]
-        results = await asyncio.gather(*(gathered.fulfill(wish, 1) for wish in wishes), return_exceptions=True)
+        results = await asyncio.gather(
+            *(gathered.submit(submission, 1) for submission in wishes), return_exceptions=True
+        )
         assert results == [0, 20, BAD_DATA, 40, 60, 80]
 
     asyncio.run(run())
@@ -75,10 +79,12 @@ def test_everybody_in_a_group_hears_that_the_database_is_away() -> None:
     async def run() -> None:
         log = Log()
         log.go.set()
-        gathered = Groups(log.commit)
-        results = await asyncio.gather(*(gathered.fulfill(wish, 1) for wish in (0, 99)), return_exceptions=True)
+        gathered = GroupCommit(log.commit)
+        results = await asyncio.gather(
+            *(gathered.submit(submission, 1) for submission in (0, 99)), return_exceptions=True
+        )
         assert [type(result) for result in results] == [ConnectionResetError] * 2
-        assert await gathered.fulfill(2, 1) == 20
+        assert await gathered.submit(2, 1) == 20
 
     asyncio.run(run())
 
@@ -89,15 +95,15 @@ def test_a_group_has_a_bound_and_so_has_what_waits(monkeypatch: pytest.MonkeyPat
 
     async def run() -> None:
         log = Log()
-        gathered = Groups(log.commit)
-        tasks = [gathered.fulfill(wish, 10) for wish in (0, 2, 4, 6, 8)]
+        gathered = GroupCommit(log.commit)
+        tasks = [gathered.submit(submission, 10) for submission in (0, 2, 4, 6, 8)]
         await asyncio.sleep(0.01)
         with pytest.raises(BufferFullError):
-            await gathered.fulfill(10, 1)
+            await gathered.submit(10, 1)
         log.go.set()
         assert await asyncio.gather(*tasks) == [0, 20, 40, 60, 80]
         assert max(map(len, log.groups)) == 2
-        assert await gathered.fulfill(10, 50) == 100
+        assert await gathered.submit(10, 50) == 100
 
     asyncio.run(run())
 
@@ -105,8 +111,8 @@ def test_a_group_has_a_bound_and_so_has_what_waits(monkeypatch: pytest.MonkeyPat
 def test_who_gives_up_waiting_leaves_the_others_alone() -> None:
     async def run() -> None:
         log = Log()
-        gathered = Groups(log.commit)
-        leaving, staying = (gathered.fulfill(wish, 1) for wish in (2, 4))
+        gathered = GroupCommit(log.commit)
+        leaving, staying = (gathered.submit(submission, 1) for submission in (2, 4))
         await asyncio.sleep(0.01)
         leaving.cancel()
         log.go.set()
@@ -122,14 +128,14 @@ def test_who_gives_up_before_the_group_begins_is_left_out_and_its_room_is_free(m
 
     async def run() -> None:
         log = Log()
-        gathered = Groups(log.commit)
-        first = gathered.fulfill(0, 10)
+        gathered = GroupCommit(log.commit)
+        first = gathered.submit(0, 10)
         await asyncio.sleep(0.01)
-        leaving, staying = (gathered.fulfill(wish, 10) for wish in (2, 4))
+        leaving, staying = (gathered.submit(submission, 10) for submission in (2, 4))
         await asyncio.sleep(0.01)
         leaving.cancel()
         await asyncio.sleep(0.01)
-        late = gathered.fulfill(6, 10)
+        late = gathered.submit(6, 10)
         await asyncio.sleep(0.01)
         log.go.set()
         assert [await first, await staying, await late] == [0, 40, 60]

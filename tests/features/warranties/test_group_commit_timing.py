@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tracker.features.warranties import group_commit
-from tracker.features.warranties.group_commit import Groups
+from tracker.features.warranties.group_commit import GroupCommit
 
 
 class Log:
@@ -26,10 +26,10 @@ def test_who_comes_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> No
     log = Log()
 
     async def main() -> None:
-        alone = Groups(log.commit)
+        alone = GroupCommit(log.commit)
         async with asyncio.timeout(60):
             for number in range(3):
-                assert await alone.fulfill(number, 1) == number
+                assert await alone.submit(number, 1) == number
 
     asyncio.run(main())
     assert log.groups == [[0], [1], [2]]
@@ -40,11 +40,11 @@ def test_after_a_group_those_who_were_answered_may_join_the_next(monkeypatch: py
     log = Log()
 
     async def main() -> None:
-        together = Groups(log.commit)
+        together = GroupCommit(log.commit)
 
         async def ask(client: int) -> None:
             for _ in range(3):
-                await together.fulfill(client, 1)
+                await together.submit(client, 1)
                 await asyncio.sleep(0.001 if client % 2 else 0)  # half of them take longer to come again
 
         async with asyncio.timeout(60):
@@ -59,12 +59,12 @@ def test_who_comes_alone_after_a_group_waits_once(monkeypatch: pytest.MonkeyPatc
     log = Log()
 
     async def main() -> None:
-        together = Groups(log.commit)
+        together = GroupCommit(log.commit)
         async with asyncio.timeout(60):
-            await asyncio.gather(*(together.fulfill(client, 1) for client in range(4)))
-            await together.fulfill(4, 1)
+            await asyncio.gather(*(together.submit(client, 1) for client in range(4)))
+            await together.submit(4, 1)
             monkeypatch.setattr(group_commit, "GATHER_S", 3600)
-            await together.fulfill(5, 1)
+            await together.submit(5, 1)
 
     asyncio.run(main())
     assert log.groups == [[0, 1, 2, 3], [4], [5]]

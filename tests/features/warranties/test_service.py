@@ -24,7 +24,7 @@ from tracker.features.warranties.domain import Sale, Warranty, WarrantyId
 from tracker.features.warranties.rates import load_rates
 from tracker.features.warranties.service import Warranties
 from tracker.kit.clock import Stamper, SystemClock
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.kit.worker_folders import WorkerFolder
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
@@ -49,12 +49,12 @@ async def engine_for(database: Database, *, pool_size: int = 2) -> AsyncIterator
 
 
 def warranties_on(engine: AsyncEngine) -> Warranties:
-    waits = Waits()
-    connections = RequestDatabase(engine, waits)
+    timeouts = RequestTimeouts()
+    connections = RequestDatabase(engine, timeouts)
     return Warranties(
         writing=connections,
         reading=connections,
-        waits=waits,
+        timeouts=timeouts,
         stamper=Stamper(SystemClock(), 0),
         keep_stamp=lambda: None,
         rates=load_rates(None),

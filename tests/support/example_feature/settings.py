@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from tracker.settings import Group
+from tracker.settings import SettingsGroup
 
 
-class NoteSettings(Group, frozen=True, kw_only=True):
+class NoteSettings(SettingsGroup, frozen=True, kw_only=True):
     """The notes."""
 
     notes_max_bytes: Annotated[int, Meta(ge=1, le=10_000)] = 1000

@@ -19,7 +19,7 @@ class Reader:
         self._parser = httptools.HttpRequestParser(self)
 
     def is_too_large_after(self, piece: bytes) -> bool:
-        self.bytes.begin_slice(len(piece))
+        self.bytes.start_slice(len(piece))
         self._parser.feed_data(piece)
         return self.bytes.end_slice()
 

@@ -21,7 +21,7 @@ MAX_VALUE: Final = 2**63 - 1
 MAX_QUANTITY: Final = 2**31 - 1
 """Highest quantity of an item: the largest number that PostgreSQL's integer holds."""
 
-Shown = dict[str, tuple[Item, Reservation]]
+CartItems = dict[str, tuple[Item, Reservation]]
 """The items in a cart by external id, first added first, without the removed ones."""
 
 Held = tuple[Item, int]

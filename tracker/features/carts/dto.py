@@ -18,11 +18,11 @@ from tracker.features.carts.domain import (
     MAX_QUANTITY,
     MAX_VALUE,
     MIN_VALUE,
-    Shown,
+    CartItems,
     check_external_id,
     check_name,
 )
-from tracker.features.reservations.domain import SHOWN
+from tracker.features.reservations.domain import VISIBLE
 from tracker.kit.clock import stamp_time
 from tracker.kit.text_rules import NO_NUL_PATTERN
 
@@ -147,7 +147,7 @@ class ItemOut(Struct):
     quantity: int
     updated_at: datetime
     reservation_id: Annotated[int | str | None, Meta(description="As the service gave it; null until it is granted.")]
-    reservation_status: Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in SHOWN]})]
+    reservation_status: Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in VISIBLE]})]
 
 
 class CartOut(Struct):
@@ -157,7 +157,7 @@ class CartOut(Struct):
     items: list[ItemOut]
 
 
-def shown(items: Shown) -> list[ItemOut]:
+def items_out(items: CartItems) -> list[ItemOut]:
     """Return the items of a cart as clients see them."""
     return [
         ItemOut(

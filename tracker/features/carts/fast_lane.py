@@ -22,45 +22,45 @@ from tracker.features.carts.domain import new_cart_id, parse_cart_id
 from tracker.features.carts.dto import ItemIn, ProductIn
 from tracker.ingest.intake import Intake
 from tracker.ingest.items import CartId, ItemWrite
-from tracker.web.fast_lane.entry import Entry, refused, reply
-from tracker.web.fast_lane.interface import Answerer, Begin, Headers, Later, Peer, Reply
-from tracker.web.middleware.browser_policy import Guard, Pass
+from tracker.web.fast_lane.interface import Answerer, FindAnswerer, Headers, Peer, PendingReply, Reply
+from tracker.web.fast_lane.recognizer import Recognizer, refused, reply
+from tracker.web.middleware.browser_policy import Admission, BrowserPolicy
 from tracker.web.rate_limit import RateLimits
 
 _decode_item = msgspec.json.Decoder(ItemIn).decode
 _decode_product = msgspec.json.Decoder(ProductIn).decode
 
 
-_Lane = Callable[[CartId | None, Pass, bytes, bytes, bytes], Reply | Later | None]
-"""Answers a request for a cart: what the guard knows of it, the begin of the answer, the client's key, the body."""
+_Answer = Callable[[CartId | None, Admission, bytes, bytes, bytes], Reply | PendingReply | None]
+"""Answers a request for a cart: its admission, the beginning of the answer, the client's key, the body."""
 
 
-class CartLanes:
+class CartFastLanes:
     """Answers plain tracking requests before they would reach Litestar."""
 
-    def __init__(self, intake: Intake, guard: Guard, limits: RateLimits) -> None:
+    def __init__(self, intake: Intake, policy: BrowserPolicy, limits: RateLimits) -> None:
         self._take: Final = intake.take
-        self._entry: Final = Entry(guard)
+        self._recognizer: Final = Recognizer(policy)
         self._limits: Final = limits if limits.is_on else None
-        item, product = partial(self._begin, self._item), partial(self._begin, self._product)
-        self.by_path: Final[dict[bytes, Begin]] = {b"/item": item, b"/items": product, b"/api/v1/items": product}
+        item, product = partial(self._answerer_for, self._item), partial(self._answerer_for, self._product)
+        self.by_path: Final[dict[bytes, FindAnswerer]] = {b"/item": item, b"/items": product, b"/api/v1/items": product}
         """The lanes, by the paths of their requests."""
 
-    def _begin(self, lane: _Lane, headers: Headers, peer: Peer) -> Answerer | None:
-        plain = self._entry.plain(headers, peer)
+    def _answerer_for(self, lane: _Answer, headers: Headers, peer: Peer) -> Answerer | None:
+        plain = self._recognizer.recognize(headers, peer)
         if plain is None:
             return None
-        found, passed, begin = plain
+        found, admission, head = plain
         cookie = found.get(b"cookie")
         cart_id = None if cookie is None else cart_id_in_cookie(cookie)
         client = peer.key
         if self._limits is not None and peer.proxies is not None:
             client = peer.key_of_client(found.get(b"x-forwarded-for", b""))
-        return partial(lane, cart_id, passed, begin, client)
+        return partial(lane, cart_id, admission, head, client)
 
     def _item(
-        self, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
-    ) -> Reply | Later | None:
+        self, cart_id: CartId | None, admission: Admission, head: bytes, client: bytes, body: bytes
+    ) -> Reply | PendingReply | None:
         """Put an item into the cart, as `routes.add_item` does, or return None to leave the request to it."""
         cart = cart_id or new_cart_id()
         try:
@@ -69,17 +69,20 @@ class CartLanes:
                 self._limits.check(client, cart_id)
             confirmation = self._take(ItemWrite(cart, item.external_id, item.name, item.value, item.quantity))
         except (UnavailableError, RateLimitedError) as error:
-            return refused(error, passed, begin)
+            return refused(error, admission, head)
         except (TrackerError, ValueError, RecursionError):
             return None
-        answer = 204, begin + passed.end if cart_id is not None else begin + _set_cookie(cart, passed) + passed.end
+        answer = (
+            204,
+            head + admission.end if cart_id is not None else head + _set_cookie(cart, admission) + admission.end,
+        )
         if confirmation is None:
             return answer
-        return Later(confirmation, partial(_confirmed, answer, cart, passed, begin))
+        return PendingReply(confirmation, partial(_confirmed, answer, cart, admission, head))
 
     def _product(
-        self, cart_id: CartId | None, passed: Pass, begin: bytes, client: bytes, body: bytes
-    ) -> Reply | Later | None:
+        self, cart_id: CartId | None, admission: Admission, head: bytes, client: bytes, body: bytes
+    ) -> Reply | PendingReply | None:
         """Put a product into the cart, as `routes.add_product` does, or return None to leave the request to it."""
         try:
             product = _decode_product(body)
@@ -91,23 +94,23 @@ class CartLanes:
                 ItemWrite(cart, product.external_id, product.name, product.price, product.quantity)
             )
         except (UnavailableError, RateLimitedError) as error:
-            return refused(error, passed, begin)
+            return refused(error, admission, head)
         except (TrackerError, ValueError, RecursionError):
             return None
         # As `CartRef` is encoded: a cart id needs no escaping.
         body = b'{"cart_id":"%b"}' % cart.encode()
-        answer = reply(200, b"application/json", body, begin + _set_cookie(cart, passed), passed)
+        answer = reply(200, b"application/json", body, head + _set_cookie(cart, admission), admission)
         if confirmation is None:
             return answer
-        return Later(confirmation, partial(_confirmed, answer, cart, passed, begin))
+        return PendingReply(confirmation, partial(_confirmed, answer, cart, admission, head))
 
 
-def _confirmed(answer: Reply, cart: CartId, passed: Pass, begin: bytes, reason: str | None) -> Reply:
+def _confirmed(answer: Reply, cart: CartId, admission: Admission, head: bytes, reason: str | None) -> Reply:
     """Return `answer`, or a 503 with the `reason` if the item was not confirmed."""
     if reason is None:
         return answer
-    return refused(UnconfirmedError(cart, reason), passed, begin, _set_cookie(cart, passed))
+    return refused(UnconfirmedError(cart, reason), admission, head, _set_cookie(cart, admission))
 
 
-def _set_cookie(cart_id: CartId, passed: Pass) -> bytes:
-    return b"set-cookie: %b\r\n" % set_cookie_header(cart_id, secure=passed.secure).encode()
+def _set_cookie(cart_id: CartId, admission: Admission) -> bytes:
+    return b"set-cookie: %b\r\n" % set_cookie_header(cart_id, secure=admission.secure).encode()

@@ -13,7 +13,7 @@ from tracker.errors import UnconfirmedError
 from tracker.features.carts.cookie import cart_id_of_cookie
 from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.features.carts.domain import new_cart_id, parse_cart_id
-from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ProductIn, shown
+from tracker.features.carts.dto import CartOut, CartRef, ItemIn, ProductIn, items_out
 from tracker.features.carts.service import CartReader
 from tracker.ingest.intake import Intake
 from tracker.ingest.items import CartId, ItemWrite
@@ -112,7 +112,7 @@ async def list_items(
     found = cart_id_of_cookie(request.scope["headers"]) or parse_cart_id(cart_id)
     if found is None:
         return CartOut(cart_id=None, items=[])
-    return CartOut(cart_id=found, items=shown(await carts.items_of(found)))
+    return CartOut(cart_id=found, items=items_out(await carts.items_of(found)))
 
 
 def tracking_routes(limits: RateLimits) -> list[HTTPRouteHandler]:

@@ -6,8 +6,8 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.features.carts import store
-from tracker.features.carts.domain import Shown
-from tracker.features.reservations.domain import NONE, PENDING, SHOWN, Reservation
+from tracker.features.carts.domain import CartItems
+from tracker.features.reservations.domain import NONE, PENDING, VISIBLE, Reservation
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, merge_items
 from tracker.postgres.request_database import RequestDatabase
@@ -30,7 +30,7 @@ class CartReader:
         self._aggregator: Final = aggregator
         self._reservations_of: Final = reservations_of
 
-    async def items_of(self, cart_id: CartId, *, is_closed: bool = False) -> Shown:
+    async def items_of(self, cart_id: CartId, *, is_closed: bool = False) -> CartItems:
         """Return the items of a cart; what still waits for one that `is_closed` belongs elsewhere.
 
         Raises DatabaseUnavailableError when PostgreSQL does not answer in time.
@@ -44,7 +44,7 @@ class CartReader:
         merge_items(found, waiting)
         in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
         unknown = dict.fromkeys(waiting, PENDING if self._reservations_of else NONE)
-        asked = {external_id: one for external_id, one in reserved.items() if one.status in SHOWN}
+        asked = {external_id: one for external_id, one in reserved.items() if one.status in VISIBLE}
         return {
             external_id: (item, asked.get(external_id) or unknown.get(external_id, NONE))
             for external_id, item in in_order

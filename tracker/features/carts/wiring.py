@@ -36,7 +36,7 @@ def serve(parts: Parts) -> Served:
     """Build what serves the carts."""
     from tracker.features.carts import routes
     from tracker.features.carts.examples import EXAMPLES
-    from tracker.features.carts.fast_lane import CartLanes
+    from tracker.features.carts.fast_lane import CartFastLanes
     from tracker.features.carts.service import CartReader
     from tracker.features.reservations import store
     from tracker.web.dependencies import given
@@ -49,7 +49,7 @@ def serve(parts: Parts) -> Served:
         routes=[*routes.tracking_routes(limits), routes.list_items],
         dependencies={"intake": given(intake), "carts": given(carts), "limits": given(limits)},
         examples=EXAMPLES,
-        lanes=CartLanes(intake, parts.guard, limits).by_path,
+        lanes=CartFastLanes(intake, parts.policy, limits).by_path,
     )
 
 

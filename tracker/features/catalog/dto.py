@@ -33,7 +33,9 @@ class CatalogOut(Struct):
     next: Annotated[str | None, Meta(description="`after` for the next page; null on the last one.")]
 
 
-def shown(products: Sequence[Product], *, unknown: Sequence[str] = (), following: str | None = None) -> CatalogOut:
+def catalog_out(
+    products: Sequence[Product], *, unknown: Sequence[str] = (), following: str | None = None
+) -> CatalogOut:
     """Return products as clients get them; `following` is the page behind them."""
     described = msgspec.convert(products, list[ProductOut], from_attributes=True)
     return CatalogOut(described, list(unknown), following)

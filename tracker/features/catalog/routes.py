@@ -12,8 +12,8 @@ from tracker.features.catalog.domain import MAX_SEARCH_BYTES, MAX_SKU_BYTES, SEA
 from tracker.features.catalog.dto import (
     MAX_SKUS,
     CatalogOut,
+    catalog_out,
     check_skus,
-    shown,
 )
 from tracker.features.catalog.service import Catalog
 from tracker.kit.text_rules import NO_NUL_PATTERN
@@ -80,9 +80,9 @@ async def show_catalog(
             raise InvalidInputError("sku", "does not go together with q, after or limit")
         check_skus(sku)
         described, unknown = await catalog.describe(sku)
-        return shown(described, unknown=unknown)
+        return catalog_out(described, unknown=unknown)
     words = [] if q is None else words_of("q", q)
     if after is not None:
         check_sku("after", after)
     products, following = await catalog.page(after=after or "", limit=limit_of(limit), words=words)
-    return shown(products, following=following)
+    return catalog_out(products, following=following)

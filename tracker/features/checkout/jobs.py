@@ -26,7 +26,7 @@ from tracker.features.checkout.service import NOTHING_CHARGED, SETTLE_AFTER_S, s
 from tracker.jobs.handler import TryAgainError
 from tracker.jobs.queue import enqueue
 from tracker.kit.backoff import about_s
-from tracker.postgres.error_classes import shown
+from tracker.postgres.error_classes import loggable
 from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
 
@@ -74,7 +74,7 @@ class Settler:
                     raise _again(ASK_AGAIN_S, "the payment has begun meanwhile")
                 await settle(connection, order_id, outcome, self._follow_up, self.counts)
         except (OSError, SQLAlchemyError, ProcessorUnavailableError) as error:
-            raise _again(ASK_AGAIN_S, f"an order cannot be settled now: {shown(error)}") from error
+            raise _again(ASK_AGAIN_S, f"an order cannot be settled now: {loggable(error)}") from error
         if isinstance(outcome, Pending):
             raise _again(ASK_AGAIN_S, "the payment processor does not know yet what becomes of a payment")
 
@@ -87,7 +87,7 @@ class Settler:
         if order.processor != self._processor.name:
             raise _again(OTHER_PROCESSOR_S, f"order {order.id} was begun with TRACKER_PAYMENT={order.processor}")
         with tracing.span("payment settle", Kind.CLIENT):
-            return await self._processor.settle(order.payment_id)
+            return await self._processor.conclude(order.payment_id)
 
 
 def _again(mean_s: float, reason: str) -> TryAgainError:

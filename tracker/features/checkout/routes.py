@@ -14,7 +14,7 @@ from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cooki
 from tracker.features.carts.domain import parse_cart_id
 from tracker.features.checkout.domain import Status
 from tracker.features.checkout.dto import SIGNATURE_HEADER, CheckoutIn, OrderLineOut, OrderOut
-from tracker.features.checkout.service import NOT_YOURS, Checkout, Found
+from tracker.features.checkout.service import NOT_YOURS, Checkout, OrderView
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.kit.text_rules import uuid_of
 from tracker.web.idempotency_key import IdempotencyKey, check_key, describe_key
@@ -84,7 +84,7 @@ async def check_out(  # what Litestar hands in
         headers["Retry-After"] = str(RETRY_AFTER_S)
     elif cart_id_of_cookie(request.scope["headers"]) in {None, order.cart_id}:
         headers |= _open_cart(found, request)
-    return Response(_shown(found), status_code=202 if order.status is Status.PAYING else 200, headers=headers)
+    return Response(_order_out(found), status_code=202 if order.status is Status.PAYING else 200, headers=headers)
 
 
 @get(
@@ -113,7 +113,7 @@ async def show_order(
     order = found.order
     is_theirs = cart_id_of_cookie(request.scope["headers"]) == order.cart_id
     headers = _open_cart(found, request) if order.status is Status.PAID and is_theirs else {}
-    return Response(_shown(found), headers=headers)
+    return Response(_order_out(found), headers=headers)
 
 
 @post(
@@ -139,12 +139,12 @@ async def hear_stripe(
     await checkout.hear(await request.body(), signature)
 
 
-def _open_cart(found: Found, request: AnyRequest) -> dict[str, str]:
+def _open_cart(found: OrderView, request: AnyRequest) -> dict[str, str]:
     """Return the header that has the browser go on with the cart that takes the items of the bought one now."""
     return {} if found.open_cart_id is None else cookie_of(found.open_cart_id, request)
 
 
-def _shown(found: Found) -> OrderOut:
+def _order_out(found: OrderView) -> OrderOut:
     order = found.order
     return OrderOut(
         order_id=order.id,

@@ -37,7 +37,7 @@ from tracker.ingest.intake import Intake
 from tracker.ingest.items import CartId
 from tracker.kit.backoff import about_s
 from tracker.kit.clock import Stamper
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.request_database import RequestDatabase
 from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
@@ -63,7 +63,7 @@ MAX_NAMED: Final = 20
 """Most items that an error names when they cannot be bought."""
 
 
-class Found(NamedTuple):
+class OrderView(NamedTuple):
     """An order, and what is shown with it."""
 
     order: Order
@@ -92,7 +92,7 @@ class Checkout:
     def __init__(
         self,
         database: RequestDatabase,
-        waits: Waits,
+        timeouts: RequestTimeouts,
         intake: Intake,
         stamper: Stamper,
         processor: Processor,
@@ -101,7 +101,7 @@ class Checkout:
         follow_up: FollowUp | None,
     ) -> None:
         self._database = database
-        self._waits = waits
+        self._timeouts = timeouts
         self._intake = intake
         self._stamper = stamper
         self._processor = processor
@@ -109,7 +109,7 @@ class Checkout:
         self._follow_up = follow_up
         self.counts = OrderCounts()
 
-    async def check_out(self, customer: str, cart_id: CartId, method: str, key: str) -> Found:
+    async def check_out(self, customer: str, cart_id: CartId, method: str, key: str) -> OrderView:
         """Return the order that a cart has become, as far as it has come in time; the same for the same `key`.
 
         Raises ConflictError that says why the cart cannot be bought, KeyReusedError, DatabaseUnavailableError.
@@ -121,13 +121,13 @@ class Checkout:
             order, placed = await self._place(customer, cart_id, method, key)
             if placed is not None:
                 lines, next_cart_id = placed
-                return Found(await self._pay(order), lines, next_cart_id, next_cart_id)
+                return OrderView(await self._pay(order), lines, next_cart_id, next_cart_id)
         if (order.cart_id, order.payment_method) != (cart_id, method):
             raise KeyReusedError(KEY_REUSED)
-        await self._settled(order)
+        await self._wait_until_settled(order)
         return await self.find(customer, order.id)
 
-    async def find(self, customer: str, order_id: str) -> Found:
+    async def find(self, customer: str, order_id: str) -> OrderView:
         """Return an order; raise NotFoundError unless it is the customer's."""
         async with self._database.transaction() as connection:
             order = await store.find(connection, order_id)
@@ -135,10 +135,10 @@ class Checkout:
                 raise NotFoundError("you have no order of this id")
             lines = await store.lines_of(connection, order_id)
             if order.status is Status.FAILED:
-                return Found(order, lines, None, None)
+                return OrderView(order, lines, None, None)
             next_cart_id = await customer_service.successor(connection, CartId(order.cart_id))
             open_cart_id = await customer_service.end_of_chain(connection, CartId(order.cart_id))
-            return Found(order, lines, next_cart_id, open_cart_id)
+            return OrderView(order, lines, next_cart_id, open_cart_id)
 
     async def hear(self, payload: bytes, signature: str) -> None:
         """Settle the order that a webhook of the processor is about; raise what `Processor.notice` raises."""
@@ -195,7 +195,7 @@ class Checkout:
     async def _pay(self, order: Order) -> Order:
         """Charge the customer and settle the order, or return it as it is when that does not end in time."""
         try:
-            async with self._waits.within(PAYMENT_TIMEOUT_S):
+            async with self._timeouts.within(PAYMENT_TIMEOUT_S):
                 outcome = await self._charge(order)
             async with self._database.transaction() as connection:
                 settled = await settle(connection, order.id, outcome, self._follow_up, self.counts)
@@ -213,7 +213,7 @@ class Checkout:
         charge = Charge(order.id, order.total, order.currency, order.payment_method)
         try:
             with tracing.span("payment begin", Kind.CLIENT):
-                payment_id = await self._processor.begin(charge)
+                payment_id = await self._processor.create_payment(charge)
         except ProcessorUnavailableError as error:
             logger.warning("a payment cannot be begun", extra={"order_id": order.id, "reason": str(error)})
             return Refused(f"the payment processor cannot be reached; {NOTHING_CHARGED}")
@@ -226,12 +226,12 @@ class Checkout:
         with tracing.span("payment confirm", Kind.CLIENT):
             return await self._processor.confirm(payment_id, charge)
 
-    async def _settled(self, order: Order) -> None:
+    async def _wait_until_settled(self, order: Order) -> None:
         """Return once another call has settled an order, or when none waits for the processor any more."""
         age_s = (datetime.now(UTC) - order.created_at).total_seconds()
         wait_s = LOOK_AGAIN_S
         with contextlib.suppress(TimeoutError):
-            async with self._waits.within(PAYMENT_TIMEOUT_S - max(0.0, age_s)):
+            async with self._timeouts.within(PAYMENT_TIMEOUT_S - max(0.0, age_s)):
                 while order.status is Status.PAYING:
                     await asyncio.sleep(about_s(wait_s))
                     wait_s = min(LOOK_AGAIN_CAP_S, 2 * wait_s)

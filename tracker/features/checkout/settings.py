@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from tracker.errors import ConfigurationError
-from tracker.settings import Group, check_http_url
+from tracker.settings import SettingsGroup, check_http_url
 
 
 class Payment(enum.Enum):
@@ -18,7 +18,7 @@ class Payment(enum.Enum):
     STRIPE = "stripe"
 
 
-class CheckoutSettings(Group, frozen=True, kw_only=True):
+class CheckoutSettings(SettingsGroup, frozen=True, kw_only=True):
     """The payment processor."""
 
     SECRETS = frozenset({"stripe_secret_key", "stripe_webhook_secret"})

@@ -39,7 +39,7 @@ def serve(parts: Parts) -> Served:
         )
     checkout = Checkout(
         parts.database,
-        parts.waits,
+        parts.timeouts,
         parts.pipeline.intake,
         parts.pipeline.stamper,
         processor,

@@ -14,7 +14,7 @@ from tracker.errors import InvalidInputError, NotFoundError
 from tracker.features.carts.cookie import cart_id_of_cookie
 from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.features.carts.domain import MAX_EXTERNAL_ID_BYTES, check_external_id, parse_cart_id
-from tracker.features.carts.dto import CartRef, shown
+from tracker.features.carts.dto import CartRef, items_out
 from tracker.features.customer_carts.domain import Cart
 from tracker.features.customer_carts.dto import CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
 from tracker.features.customer_carts.service import CustomerCarts
@@ -130,7 +130,7 @@ async def list_carts(
 async def show_cart(cart_id: PathCart, customer: CurrentCustomer, customer_carts: Carts) -> CustomerCartOut:
     """Show a cart of the customer's, items first added first."""
     cart, items = await customer_carts.find(customer.subject, _cart_id(cart_id))
-    return CustomerCartOut(**_described(cart), items=shown(items))
+    return CustomerCartOut(**_described(cart), items=items_out(items))
 
 
 @put(

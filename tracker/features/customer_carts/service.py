@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tracker.errors import ConflictError, DatabaseUnavailableError, InvalidInputError, NotFoundError
 from tracker.features.carts import chains, store
 from tracker.features.carts.batch_writer import FollowUp
-from tracker.features.carts.domain import Shown, new_cart_id
+from tracker.features.carts.domain import CartItems, new_cart_id
 from tracker.features.carts.service import CartReader
 from tracker.features.customer_carts import store as customer_store
 from tracker.features.customer_carts.domain import Cart
@@ -61,7 +61,7 @@ class CustomerCarts:
             )
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
-    async def find(self, customer: str, cart_id: CartId) -> tuple[Cart, Shown]:
+    async def find(self, customer: str, cart_id: CartId) -> tuple[Cart, CartItems]:
         """Return a cart and its items; raise NotFoundError unless it is the customer's."""
         cart = await self._owned(customer, cart_id)
         return cart, await self._carts.items_of(cart.id, is_closed=cart.purchased)

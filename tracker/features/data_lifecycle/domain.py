@@ -39,7 +39,7 @@ def nothing_of(kinds: Iterable[str]) -> Amount:
     return Counter(dict.fromkeys(kinds, 0))
 
 
-def shown(amount: Amount) -> str:
+def amount_text(amount: Amount) -> str:
     """Return an amount as text, such as "1 cart, 3 dead letters"."""
     parts = []
     for kind, number in amount.items():

@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from tracker.errors import TrackerError, UnavailableError
-from tracker.kit.deadlines import Waits
 from tracker.kit.outbound_http import OutboundClient, OutboundError, TooLargeError, read
+from tracker.kit.timeouts import RequestTimeouts
 
 TIMEOUT_S: Final = 5.0
 """Seconds that a whole answer may take; somebody waits for it."""
@@ -66,9 +66,11 @@ class _Refusal(Struct):
 class ProviderClient:
     """Calls the provider through one pool of connections."""
 
-    def __init__(self, issuer: str, waits: Waits, *, client_id: str | None, client_secret: str | None) -> None:
+    def __init__(
+        self, issuer: str, timeouts: RequestTimeouts, *, client_id: str | None, client_secret: str | None
+    ) -> None:
         self._issuer = issuer
-        self._waits = waits
+        self._timeouts = timeouts
         self._client_id = client_id or ""
         self._client_secret = client_secret or ""
         self._client = OutboundClient(timeout_s=TIMEOUT_S, connect_timeout_s=TIMEOUT_S, connections=CONNECTIONS)
@@ -131,7 +133,7 @@ class ProviderClient:
         headers = {"Accept": "application/json"}
         try:
             async with (
-                self._waits.within(TIMEOUT_S),
+                self._timeouts.within(TIMEOUT_S),
                 self._client.call(method, url, headers=headers, form=form, auth=auth) as answer,
             ):
                 return answer.status_code, await read(answer, max_bytes)

@@ -29,8 +29,8 @@ from tracker.features.identity.session import SESSION_MAX_AGE_S, Login, Sealer, 
 from tracker.features.identity.settings import IdentitySettings
 from tracker.features.identity.tokens import TokenVerifier
 from tracker.kit.clock import Clock
-from tracker.kit.deadlines import Waits
 from tracker.kit.origins import Origins
+from tracker.kit.timeouts import RequestTimeouts
 
 CALLBACK_PATH: Final = "/login/callback"
 
@@ -44,7 +44,9 @@ MAX_ERROR_CHARS: Final = 200
 class OpenID:
     """Identifies the customers of one provider, and logs them in and out."""
 
-    def __init__(self, settings: IdentitySettings, clock: Clock, waits: Waits, *, listed: Origins | None) -> None:
+    def __init__(
+        self, settings: IdentitySettings, clock: Clock, timeouts: RequestTimeouts, *, listed: Origins | None
+    ) -> None:
         """Take the provider from settings that name an issuer and an audience; `listed` are pages that may call."""
         if settings.oidc_issuer is None or settings.oidc_audience is None:
             raise ConfigurationError("TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE are not set")
@@ -53,7 +55,7 @@ class OpenID:
         self._listed = listed
         self._clock = clock
         self._client = ProviderClient(
-            self._issuer, waits, client_id=settings.oidc_client_id, client_secret=settings.oidc_client_secret
+            self._issuer, timeouts, client_id=settings.oidc_client_id, client_secret=settings.oidc_client_secret
         )
         self._discovery = Kept(self._client.discover)
         self._keys = Keys(self._fetch_keys)
@@ -73,7 +75,7 @@ class OpenID:
         check_same_site(caller, self._listed)
         return Customer(session.subject)
 
-    async def begin_login(self, caller: Caller, return_to: str) -> Redirection:
+    async def start_login(self, caller: Caller, return_to: str) -> Redirection:
         """Send a browser to the provider; see `Identity`."""
         browsers = self._of_browsers()
         check_return_address(return_to)
@@ -109,7 +111,9 @@ class OpenID:
         provider = await self._discovery.get()
         _check_issuer(callback, provider)
         if callback.error is not None:
-            raise InvalidInputError("", f"the identity provider refused the login: {_shown(callback)}; {LOG_IN_AGAIN}")
+            raise InvalidInputError(
+                "", f"the identity provider refused the login: {_error_text(callback)}; {LOG_IN_AGAIN}"
+            )
         if not callback.code:
             raise InvalidInputError("code", f"is required; {LOG_IN_AGAIN}")
         try:
@@ -179,6 +183,6 @@ def _check_issuer(callback: Callback, provider: Discovery) -> None:
         raise InvalidInputError("iss", f"is not that of the identity provider; {LOG_IN_AGAIN}")
 
 
-def _shown(callback: Callback) -> str:
+def _error_text(callback: Callback) -> str:
     text = f"{callback.error} ({callback.error_description})" if callback.error_description else callback.error or ""
     return "".join(char if char.isprintable() else " " for char in text[:MAX_ERROR_CHARS])

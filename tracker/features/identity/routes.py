@@ -77,7 +77,7 @@ async def customer_of_request(request: AnyRequest, identity: Identities) -> Cust
 async def log_in(request: AnyRequest, identity: Identities, return_to: Annotated[str, _RETURN_TO] = "/") -> Redirect:
     """Send the browser to the identity provider, which sends it back to `/login/callback`."""
     caller = caller_of(request)
-    to = await identity.begin_login(caller, return_to)
+    to = await identity.start_login(caller, return_to)
     cookies = [_cookie(Cookie.LOGIN, to.cookie, to.max_age_s, caller)]
     return Redirect(to.location, status_code=302, cookies=cookies)
 

@@ -42,7 +42,7 @@ class Identity(Protocol):
         """
         ...
 
-    async def begin_login(self, caller: Caller, return_to: str) -> Redirection:
+    async def start_login(self, caller: Caller, return_to: str) -> Redirection:
         """Send a browser to the provider, and from there back to the path `return_to` in the end.
 
         Raises InvalidInputError for another site's address, UnavailableError if the provider does not answer.
@@ -78,7 +78,7 @@ class NoIdentity:
         del caller
         _not_configured()
 
-    async def begin_login(self, caller: Caller, return_to: str) -> Redirection:
+    async def start_login(self, caller: Caller, return_to: str) -> Redirection:
         """Raise NotConfiguredError."""
         del caller, return_to
         _not_configured()

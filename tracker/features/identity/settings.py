@@ -5,10 +5,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from tracker.errors import ConfigurationError
-from tracker.settings import Group, check_http_url, check_together
+from tracker.settings import SettingsGroup, check_http_url, check_together
 
 
-class IdentitySettings(Group, frozen=True, kw_only=True):
+class IdentitySettings(SettingsGroup, frozen=True, kw_only=True):
     """The OpenID Connect provider, and Tracker as its client."""
 
     SECRETS = frozenset({"oidc_client_secret"})

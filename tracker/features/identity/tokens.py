@@ -79,7 +79,7 @@ _REASONS: Final = {
     "iat": "the token is not valid yet",
     "nonce": "the token is not for this login",
 }
-"""What is wrong with a claim that has its type and breaks a rule, by the claim's name."""
+"""Text for a claim that has its type and breaks a rule, by the claim's name."""
 
 
 class TokenVerifier:

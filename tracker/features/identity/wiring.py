@@ -36,7 +36,7 @@ def _identity(parts: Parts) -> "Identity":
     # joserfc, cryptography and httpx take 16 MB and 0.15 s: only where they are used.
     from tracker.features.identity.openid import OpenID
 
-    return OpenID(settings, parts.clock, parts.waits, listed=parts.settings[WebSettings].allowed_origins)
+    return OpenID(settings, parts.clock, parts.timeouts, listed=parts.settings[WebSettings].allowed_origins)
 
 
 FEATURE = Feature(settings=IdentitySettings, serve=serve)

@@ -43,7 +43,7 @@ class Reservation(Struct, frozen=True):
     reservation_id: int | str | None = None
 
 
-SHOWN: Final = (Status.NONE, Status.PENDING, Status.RESERVED, Status.FAILED)
+VISIBLE: Final = (Status.NONE, Status.PENDING, Status.RESERVED, Status.FAILED)
 """The statuses that a reader may see: an item that is put back into the cart is pending at once."""
 
 NONE: Final = Reservation(Status.NONE)

@@ -13,7 +13,7 @@ from tracker.features.reservations.domain import Attempt, ReservationKey, backof
 from tracker.features.reservations.metrics import ReservationCounts
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
-from tracker.postgres.error_classes import shown
+from tracker.postgres.error_classes import loggable
 from tracker.telemetry import tracing
 from tracker.telemetry.tracing import Kind
 
@@ -42,14 +42,14 @@ class Reserver:
         try:
             await self._attempt(ReservationKey(payload.decode()))
         except (OSError, SQLAlchemyError) as error:
-            reason = f"PostgreSQL does not take what became of a reservation: {shown(error)}"
+            reason = f"PostgreSQL does not take what became of a reservation: {loggable(error)}"
             raise TryAgainError(backoff_s(1, 0), reason) from error
         finally:
             self._breaker.leave()
 
     async def _attempt(self, key: ReservationKey) -> None:
         async with self._engine.begin() as connection:
-            attempt = await store.begin_attempt(connection, key)
+            attempt = await store.start_attempt(connection, key)
         if attempt is None:
             return
         if attempt.number > self._max_attempts:

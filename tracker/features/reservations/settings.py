@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from tracker.settings import Group, check_http_url
+from tracker.settings import SettingsGroup, check_http_url
 
 
-class ReservationSettings(Group, frozen=True, kw_only=True):
+class ReservationSettings(SettingsGroup, frozen=True, kw_only=True):
     """The reservation service, and how it is asked."""
 
     URLS = frozenset({"reservation_url"})

@@ -107,7 +107,7 @@ async def move(connection: AsyncConnection, source: str, target: str) -> None:
     )
 
 
-async def begin_attempt(connection: AsyncConnection, key: ReservationKey) -> Attempt | None:
+async def start_attempt(connection: AsyncConnection, key: ReservationKey) -> Attempt | None:
     """Count an attempt, before it is made: one that kills its process counts too.
 
     Return None if nothing is to be asked for under `key` any more.

@@ -100,7 +100,7 @@ def sale_of(data: WarrantyIn, idempotency_key: str | None) -> Sale:
     )
 
 
-def shown(warranty: Warranty) -> WarrantyOut:
+def warranty_out(warranty: Warranty) -> WarrantyOut:
     """Return a warranty as clients get it."""
     return WarrantyOut(
         id=warranty.id,
@@ -118,6 +118,6 @@ def shown(warranty: Warranty) -> WarrantyOut:
 
 def archived(warranty: Warranty) -> bytes:
     """Return the object for the archive of a warranty: what was asked for, and what was answered."""
-    response = shown(warranty)
+    response = warranty_out(warranty)
     request = {field: getattr(response, field) for field in WarrantyIn.__struct_fields__}
     return msgspec.json.encode({"request": request, "response": response})

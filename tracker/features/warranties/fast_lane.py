@@ -13,52 +13,54 @@ import msgspec
 
 from tracker.errors import InvalidInputError, KeyReusedError, TrackerError, UnavailableError
 from tracker.features.warranties.domain import Warranty
-from tracker.features.warranties.dto import WarrantyIn, sale_of, shown
+from tracker.features.warranties.dto import WarrantyIn, sale_of, warranty_out
 from tracker.features.warranties.service import Warranties
 from tracker.kit.confirmation import Confirmation
-from tracker.web.fast_lane.entry import Entry, refused, reply
-from tracker.web.fast_lane.interface import Answerer, Begin, Headers, Later, Peer, Reply
+from tracker.web.fast_lane.interface import Answerer, FindAnswerer, Headers, Peer, PendingReply, Reply
+from tracker.web.fast_lane.recognizer import Recognizer, refused, reply
 from tracker.web.idempotency_key import check_key
-from tracker.web.middleware.browser_policy import Guard, Pass
+from tracker.web.middleware.browser_policy import Admission, BrowserPolicy
 
 _decode = msgspec.json.Decoder(WarrantyIn).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class WarrantyLane:
+class WarrantyFastLane:
     """Answers `POST /warranties` before the request would reach Litestar."""
 
-    def __init__(self, warranties: Warranties, guard: Guard) -> None:
+    def __init__(self, warranties: Warranties, policy: BrowserPolicy) -> None:
         self._warranties = warranties
-        self._entry = Entry(guard)
-        self.by_path: Final[dict[bytes, Begin]] = {b"/warranties": self._begin}
+        self._recognizer = Recognizer(policy)
+        self.by_path: Final[dict[bytes, FindAnswerer]] = {b"/warranties": self._answerer_for}
         """The lane, by the path of its requests."""
 
-    def _begin(self, headers: Headers, peer: Peer) -> Answerer | None:
-        plain = self._entry.plain(headers, peer)
+    def _answerer_for(self, headers: Headers, peer: Peer) -> Answerer | None:
+        plain = self._recognizer.recognize(headers, peer)
         if plain is None:
             return None
-        found, passed, begin = plain
-        return partial(self._create, found.get(b"idempotency-key"), passed, begin)
+        found, admission, head = plain
+        return partial(self._create, found.get(b"idempotency-key"), admission, head)
 
-    def _create(self, idempotency_key: bytes | None, passed: Pass, begin: bytes, body: bytes) -> Reply | Later | None:
+    def _create(
+        self, idempotency_key: bytes | None, admission: Admission, head: bytes, body: bytes
+    ) -> Reply | PendingReply | None:
         """Create a warranty, as `routes.create_warranty` does, or return None to leave the request to that route."""
         try:
             key = None if idempotency_key is None else check_key(idempotency_key.decode("latin-1"))
             created = self._warranties.create(sale_of(_decode(body), key))
         except UnavailableError as error:
-            return refused(error, passed, begin)
+            return refused(error, admission, head)
         except (TrackerError, ValueError, RecursionError):
             return None
         over = Confirmation()
-        created.add_done_callback(lambda _: over.settle(None))
-        return Later(over, partial(_answer, created, passed, begin))
+        created.add_done_callback(lambda _: over.resolve(None))
+        return PendingReply(over, partial(_answer, created, admission, head))
 
 
-def _answer(created: asyncio.Future[Warranty], passed: Pass, begin: bytes, _: str | None) -> Reply:
+def _answer(created: asyncio.Future[Warranty], admission: Admission, head: bytes, _: str | None) -> Reply:
     try:
         warranty = created.result()
     except (InvalidInputError, KeyReusedError, UnavailableError) as error:
-        return refused(error, passed, begin)
+        return refused(error, admission, head)
     location = b"location: /warranties/%b\r\n" % warranty.id.encode()
-    return reply(201, b"application/json", _encode(shown(warranty)), begin + location, passed)
+    return reply(201, b"application/json", _encode(warranty_out(warranty)), head + location, admission)

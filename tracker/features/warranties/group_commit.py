@@ -34,22 +34,22 @@ MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 CLOSE_TIMEOUT_S: Final = 0.5
 """Seconds to wait for a group to end, and again for it to notice that it is cancelled: nobody waits for it any more."""
 
-Wish = TypeVar("Wish")
+Submission = TypeVar("Submission")
 Result = TypeVar("Result")
 
 
-class Groups(Generic[Wish, Result]):
+class GroupCommit(Generic[Submission, Result]):
     """Gathers wishes while the ones before them are being committed."""
 
-    def __init__(self, commit: Callable[[Sequence[Wish]], Awaitable[Sequence[Result | Exception]]]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Submission]], Awaitable[Sequence[Result | Exception]]]) -> None:
         """Fulfill wishes by `commit`, which returns a result, or an error to raise, for each wish."""
         self._commit = commit
-        self._waiting: dict[asyncio.Future[Result], Wish] = {}
+        self._waiting: dict[asyncio.Future[Result], Submission] = {}
         self._waiting_bytes = 0
         self._last_size = 1
         self._task: asyncio.Task[None] | None = None
 
-    def fulfill(self, wish: Wish, size: int) -> asyncio.Future[Result]:
+    def submit(self, submission: Submission, size: int) -> asyncio.Future[Result]:
         """Return a future for the result of a wish of `size` bytes.
 
         It is set once the wish is committed, or gets the error that stopped it. Raises BufferFullError.
@@ -57,7 +57,7 @@ class Groups(Generic[Wish, Result]):
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise BufferFullError("too many requests wait for the database")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting[future] = wish
+        self._waiting[future] = submission
         self._waiting_bytes += size
         future.add_done_callback(partial(self._forget, size))
         if self._task is None or self._task.done():
@@ -81,18 +81,18 @@ class Groups(Generic[Wish, Result]):
                 await asyncio.sleep(GATHER_S)
             group = [(future, self._waiting.pop(future)) for future in list(islice(self._waiting, MAX_GROUP))]
             self._last_size = len(group)
-            await self._fulfill(group)
+            await self._submit(group)
 
-    async def _fulfill(self, group: Sequence[tuple[asyncio.Future[Result], Wish]]) -> None:
+    async def _submit(self, group: Sequence[tuple[asyncio.Future[Result], Submission]]) -> None:
         """Commit a group; a wish that PostgreSQL will never take must not stop the others, so halve it then."""
         results: Sequence[Result | Exception]
         try:
-            results = await self._commit([wish for _, wish in group])
+            results = await self._commit([submission for _, submission in group])
         except Exception as error:  # noqa: BLE001  # who waits must hear of it, whatever it is
             if failure_of(error) is Failure.BAD_DATA and len(group) > 1:
                 middle = len(group) // 2
-                await self._fulfill(group[:middle])
-                await self._fulfill(group[middle:])
+                await self._submit(group[:middle])
+                await self._submit(group[middle:])
                 return
             results = [error] * len(group)
         for (future, _), result in zip(group, results, strict=True):

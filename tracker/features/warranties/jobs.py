@@ -21,7 +21,7 @@ from tracker.features.warranties.queue import archive_later
 from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
 from tracker.kit.backoff import about_s
-from tracker.postgres.error_classes import shown
+from tracker.postgres.error_classes import loggable
 from tracker.telemetry import tracing
 
 CONCURRENCY: Final = 4
@@ -59,7 +59,7 @@ class Archiver:
         await self._breaker.wait()
         try:
             async with self._engine.connect() as connection:
-                found = await store.find(connection, list(filter(None, map(parse_warranty_id, _texts_of(payload)))))
+                found = await store.find(connection, list(filter(None, map(parse_warranty_id, _ids_of(payload)))))
             if not found:
                 return
             with tracing.span("archive", tracing.Kind.CLIENT):
@@ -77,12 +77,12 @@ class Archiver:
             self.counts.failed += 1
             raise _again(str(error)) from error
         except (OSError, SQLAlchemyError) as error:
-            raise _again(f"PostgreSQL does not answer: {shown(error)}") from error
+            raise _again(f"PostgreSQL does not answer: {loggable(error)}") from error
         finally:
             self._breaker.leave()
 
 
-def _texts_of(payload: bytes) -> list[str]:
+def _ids_of(payload: bytes) -> list[str]:
     """Return the ids of a job as they were written; what is damaged is none, and is left to `--missing`."""
     return payload.decode(errors="replace").split(",")
 

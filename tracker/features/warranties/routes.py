@@ -23,7 +23,7 @@ from tracker.features.warranties.domain import (
     check_store,
     parse_warranty_id,
 )
-from tracker.features.warranties.dto import WarrantyIn, WarrantyOut, sale_of, shown
+from tracker.features.warranties.dto import WarrantyIn, WarrantyOut, sale_of, warranty_out
 from tracker.features.warranties.service import Warranties
 from tracker.kit.text_rules import NO_NUL_PATTERN, check_text
 from tracker.web.idempotency_key import IdempotencyKey, check_key, describe_key
@@ -77,7 +77,7 @@ async def create_warranty(
     """
     key = None if idempotency_key is None else check_key(idempotency_key)
     warranty = await warranties.create(sale_of(data, key))
-    return Response(shown(warranty), headers={"Location": f"/warranties/{warranty.id}"})
+    return Response(warranty_out(warranty), headers={"Location": f"/warranties/{warranty.id}"})
 
 
 def _text(description: str) -> object:
@@ -142,7 +142,7 @@ async def list_warranties(
     if last is not None:
         query = {name: value for name, value in request.query_params.multi_items() if name != "after"}
         headers["Link"] = f'</warranties?{urlencode({**query, "after": last})}>; rel="next"'
-    return Response([shown(warranty) for warranty in found], headers=headers)
+    return Response([warranty_out(warranty) for warranty in found], headers=headers)
 
 
 @get(
@@ -155,7 +155,7 @@ async def show_warranty(
     warranty_id: Annotated[str, PathParameter(description="A warranty")], warranties: AllWarranties
 ) -> WarrantyOut:
     """Show a warranty."""
-    return shown(await warranties.find(warranty_id))
+    return warranty_out(await warranties.find(warranty_id))
 
 
 def _selection(sku: str | None, item_type: str | None, store_uuid: str | None) -> Selection | None:
@@ -183,7 +183,7 @@ async def _encoded(pages: AsyncIterator[list[Warranty]]) -> AsyncIterator[bytes]
         for warranty in page:
             if not begins:
                 piece += b","
-            piece += msgspec.json.encode(shown(warranty))
+            piece += msgspec.json.encode(warranty_out(warranty))
             begins = False
             if len(piece) >= PIECE_BYTES:
                 yield bytes(piece)

@@ -22,12 +22,12 @@ from tracker.features.warranties.domain import (
     new_warranty_id,
     parse_warranty_id,
 )
-from tracker.features.warranties.group_commit import Groups
+from tracker.features.warranties.group_commit import GroupCommit
 from tracker.features.warranties.queue import archive_later
 from tracker.features.warranties.rates import Rates
 from tracker.kit.clock import Stamper, stamp_time, stamp_us
-from tracker.kit.deadlines import Waits
-from tracker.postgres.error_classes import shown
+from tracker.kit.timeouts import RequestTimeouts
+from tracker.postgres.error_classes import loggable
 from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
 from tracker.telemetry import tracing
 
@@ -43,7 +43,7 @@ MAX_LISTS: Final = 32
 Each keeps a page in memory for as long as its reader takes.
 """
 
-WISH_BYTES: Final = 2048
+SUBMISSION_BYTES: Final = 2048
 """Bytes of memory for a warranty that waits to be committed, beside its title."""
 
 KEY_REUSED: Final = "this Idempotency-Key was used for another warranty of this store; take a new one"
@@ -79,7 +79,7 @@ class Warranties:
         *,
         writing: RequestDatabase,
         reading: RequestDatabase,
-        waits: Waits,
+        timeouts: RequestTimeouts,
         stamper: Stamper,
         keep_stamp: Callable[[], None],
         rates: Rates,
@@ -87,14 +87,14 @@ class Warranties:
         """Create by `writing` and show by `reading`, so that a reader of the whole list does not block writers."""
         self._writing = writing
         self._reading = reading
-        self._waits = waits
+        self._timeouts = timeouts
         self._stamper = stamper
         self._keep_stamp = keep_stamp
         self._rates = rates
         self._lists = 0
         self.created = 0
         """Number of warranties that were created, repeats left out."""
-        self._groups: Groups[_New, Warranty] = Groups(self._commit)
+        self._group_commit: GroupCommit[_New, Warranty] = GroupCommit(self._commit)
 
     def create(self, sale: Sale) -> asyncio.Future[Warranty]:
         """Create the warranty for a sale, and return a future for it, set once it is committed.
@@ -103,8 +103,8 @@ class Warranties:
         KeyReusedError.
         """
         check_sale(sale)
-        created = self._groups.fulfill(self._made(sale), WISH_BYTES + len(sale.item_title))
-        self._waits.limit(created, REQUEST_TIMEOUT_S, _late)
+        created = self._group_commit.submit(self._made(sale), SUBMISSION_BYTES + len(sale.item_title))
+        self._timeouts.limit(created, REQUEST_TIMEOUT_S, _late)
         return created
 
     async def find(self, warranty_id: str) -> Warranty:
@@ -155,7 +155,7 @@ class Warranties:
 
     async def close(self) -> None:
         """Let the group in hand end."""
-        await self._groups.close()
+        await self._group_commit.close()
 
     def _made(self, sale: Sale) -> _New:
         stamp = self._stamper.next()
@@ -188,7 +188,7 @@ class Warranties:
         except SQLAlchemyError as error:
             if len(group) > 1:
                 raise  # until it is alone
-            logger.error("PostgreSQL refuses a warranty", extra={"error": shown(error)})  # noqa: TRY400  # the trace says nothing
+            logger.error("PostgreSQL refuses a warranty", extra={"error": loggable(error)})  # noqa: TRY400  # the trace says nothing
             return [InvalidInputError("", "holds a value that the database refuses")]
         self.created += len(created)
         return [one.warranty if one.warranty.id in created else _repeated(one, known) for one in group]

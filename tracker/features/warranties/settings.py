@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tracker.errors import ConfigurationError
-from tracker.settings import Group
+from tracker.settings import SettingsGroup
 
 
-class WarrantySettings(Group, frozen=True, kw_only=True):
+class WarrantySettings(SettingsGroup, frozen=True, kw_only=True):
     """The terms of warranties, and their archive."""
 
     warranty_rates: Path | None = None

@@ -127,12 +127,12 @@ async def of_keys(connection: AsyncConnection, keys: Sequence[tuple[str, str]]) 
     """Return the warranties that were created under these idempotency keys, by store and key."""
     columns = {"of_stores": [store for store, _ in keys], "of_keys": [key for _, key in keys]}
     rows = await connection.execute(_OF_KEYS, columns)
-    return {(row.store_uuid, row.idempotency_key): _shown(row) for row in rows}
+    return {(row.store_uuid, row.idempotency_key): _warranty(row) for row in rows}
 
 
 async def find(connection: AsyncConnection, ids: Sequence[WarrantyId]) -> list[Warranty]:
     """Return those of these warranties that there are, in the order of their ids."""
-    return [_shown(row) for row in await connection.execute(_OF_IDS, {"of_ids": ids})]
+    return [_warranty(row) for row in await connection.execute(_OF_IDS, {"of_ids": ids})]
 
 
 async def newest_id(connection: AsyncConnection) -> WarrantyId | None:
@@ -160,8 +160,8 @@ async def page(
     if until is not None:
         conditions.append(warranties.c.id <= until)
     statement = _WARRANTY.where(*conditions).order_by(warranties.c.id).limit(limit)
-    return [_shown(row) for row in await connection.execute(statement)]
+    return [_warranty(row) for row in await connection.execute(statement)]
 
 
-def _shown(row: Row[Any]) -> Warranty:
+def _warranty(row: Row[Any]) -> Warranty:
     return Warranty(*row[: len(_FIELDS)])

@@ -17,7 +17,7 @@ def serve(parts: Parts) -> Served:
     """Build what serves the warranties; raise ConfigurationError if the rate table cannot be used."""
     from tracker.features.warranties import routes
     from tracker.features.warranties.examples import EXAMPLES
-    from tracker.features.warranties.fast_lane import WarrantyLane
+    from tracker.features.warranties.fast_lane import WarrantyFastLane
     from tracker.features.warranties.metrics import created_samples
     from tracker.features.warranties.rates import load_rates
     from tracker.features.warranties.service import Warranties
@@ -26,7 +26,7 @@ def serve(parts: Parts) -> Served:
     warranties = Warranties(
         writing=parts.write_database,
         reading=parts.database,
-        waits=parts.waits,
+        timeouts=parts.timeouts,
         stamper=parts.pipeline.stamper,
         keep_stamp=parts.pipeline.keep_stamp,
         rates=load_rates(parts.settings[WarrantySettings].warranty_rates),
@@ -36,7 +36,7 @@ def serve(parts: Parts) -> Served:
         routes=[routes.create_warranty, routes.list_warranties, routes.show_warranty],
         dependencies={"warranties": given(warranties)},
         examples=EXAMPLES,
-        lanes=WarrantyLane(warranties, parts.guard).by_path,
+        lanes=WarrantyFastLane(warranties, parts.policy).by_path,
         samples=lambda: created_samples(warranties.created),
         finish=warranties.close,
     )

@@ -178,7 +178,7 @@ class FileJournal:
 
         All callers that wait for the same sync share one confirmation and its timer.
         """
-        if self._next_sync is None or self._next_sync.settled:
+        if self._next_sync is None or self._next_sync.resolved:
             seconds = 0.0 if self._nobody_waits else SYNC_TIMEOUT_S
             self._next_sync = confirmation_within(seconds, f"the disk has not confirmed for {seconds:g} s")
             self._work.set()
@@ -189,7 +189,7 @@ class FileJournal:
         self._nobody_waits = True
         for confirmation in (self._this_sync, self._next_sync):
             if confirmation is not None:
-                confirmation.settle("the service stops, and the disk has not confirmed in time")
+                confirmation.resolve("the service stops, and the disk has not confirmed in time")
 
     def release(self, before: int) -> None:
         """Tell the journal that everything with a stamp below `before` is committed."""
@@ -319,7 +319,7 @@ class FileJournal:
                 self._rewrite = True
                 self._refuse(f"the journal cannot be synced: {error.strerror or error}")
         if self._this_sync is not None:
-            self._this_sync.settle("the disk has not confirmed the item" if self._rewrite else None)
+            self._this_sync.resolve("the disk has not confirmed the item" if self._rewrite else None)
 
     async def _remove_committed(self) -> None:
         done = [s for s in self._sealed if not s.sequence or s.last_stamp < self._committed_before]

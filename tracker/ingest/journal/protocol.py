@@ -74,7 +74,7 @@ class NoJournal:
     def synced(self) -> Confirmation:
         """Return a confirmation that is already settled as safe."""
         confirmation = Confirmation()
-        confirmation.settle(None)
+        confirmation.resolve(None)
         return confirmation
 
     def stop_waiting(self) -> None:

@@ -17,7 +17,7 @@ Reply = tuple[int, bytes]
 """Status of an answer, and what follows the server's own headers: header lines, the empty line, the body."""
 
 
-class Later(NamedTuple):
+class PendingReply(NamedTuple):
     """A reply that waits for something."""
 
     confirmation: Confirmation
@@ -25,7 +25,7 @@ class Later(NamedTuple):
     """Function that returns the reply for what the confirmation says."""
 
 
-Answerer = Callable[[bytes], Reply | Later | None]
+Answerer = Callable[[bytes], Reply | PendingReply | None]
 """Function that returns the reply to a request with this body, or None if the application must answer."""
 
 
@@ -69,13 +69,13 @@ def _key_of_forwarded(proxies: Proxies, forwarded: bytes) -> bytes | None:
 _kept_key_of_forwarded: Final = lru_cache(maxsize=4096)(_key_of_forwarded)
 
 
-Begin = Callable[["Headers", "Peer"], Answerer | None]
+FindAnswerer = Callable[["Headers", "Peer"], Answerer | None]
 """Function that returns what answers a POST with these headers from its body; None if the application must."""
 
 
-class Lane(Protocol):
+class FastLane(Protocol):
     """Answers plain requests by itself."""
 
-    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
+    def answerer_for(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
         """Return a function that answers a POST with these headers from its body; None if the application must."""
         ...

@@ -10,28 +10,28 @@ from collections.abc import Callable
 from functools import partial
 
 from tracker.telemetry import tracing
-from tracker.web.fast_lane.interface import Answerer, Headers, Lane, Later, Peer, Reply
+from tracker.web.fast_lane.interface import Answerer, FastLane, Headers, Peer, PendingReply, Reply
 
 
-class TracedLane:
+class TracedFastLane:
     """A lane in which traced requests have a span."""
 
-    def __init__(self, lane: Lane, tracer: tracing.Tracer) -> None:
+    def __init__(self, lane: FastLane, tracer: tracing.Tracer) -> None:
         self._lane = lane
         self._tracer = tracer
 
-    def begin(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.web.fast_lane.interface.Lane` says."""
+    def answerer_for(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
+        """Do what `tracker.web.fast_lane.interface.FastLane` says."""
         span = self._tracer.request(headers)
-        answerer = self._lane.begin(url, headers, peer)
+        answerer = self._lane.answerer_for(url, headers, peer)
         return answerer if span is None or answerer is None else partial(_answer, span, url.decode(), answerer)
 
 
-def _answer(span: tracing.Span, route: str, answerer: Answerer, body: bytes) -> Reply | Later | None:
+def _answer(span: tracing.Span, route: str, answerer: Answerer, body: bytes) -> Reply | PendingReply | None:
     with tracing.going_on(span):
         reply = answerer(body)
-    if isinstance(reply, Later):
-        return Later(reply.confirmation, partial(_answer_later, span, route, reply.reply))
+    if isinstance(reply, PendingReply):
+        return PendingReply(reply.confirmation, partial(_answer_later, span, route, reply.reply))
     if reply is not None:  # else the application answers, and traces it or not
         tracing.answered(span, "POST", route, reply[0])
         span.end()

@@ -62,8 +62,8 @@ would be three times the rest of it.
 SECURITY_LINES: Final = {secure: lines_of(headers) for secure, headers in SECURITY_HEADERS.items()}
 
 
-class Pass(NamedTuple):
-    """Result of the guard for a request that may pass: facts about the request, and headers to add to the answer."""
+class Admission(NamedTuple):
+    """Result for a request that may pass: facts about the request, and headers to add to the answer."""
 
     secure: bool
     """Whether the request came over https."""
@@ -74,16 +74,16 @@ class Pass(NamedTuple):
     """Whether the request comes from a page of a listed origin."""
 
 
-def _passes(headers: _HeaderList, *, is_listed: bool = False) -> tuple[Pass, Pass]:
+def _admissions(headers: _HeaderList, *, is_listed: bool = False) -> tuple[Admission, Admission]:
     """Return the passes with these headers, for http and for https."""
     end = lines_of(headers) + b"\r\n"
-    return Pass(False, headers, end, is_listed), Pass(True, headers, end, is_listed)  # noqa: FBT003  # by their index
+    return Admission(False, headers, end, is_listed), Admission(True, headers, end, is_listed)  # noqa: FBT003  # by their index
 
 
-PLAIN: Final = _passes([])
+UNRESTRICTED: Final = _admissions([])
 """Passes for http and https where no origins are listed."""
 
-_UNLISTED: Final = _passes([_VARY])
+_UNLISTED: Final = _admissions([_VARY])
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
@@ -91,7 +91,7 @@ def joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
     return b", ".join([value for key, value in headers if key == name and value])
 
 
-class Guard:
+class BrowserPolicy:
     """Decides by its host and its origin whether a request may pass."""
 
     def __init__(self, origins: Origins | None, hosts: Hosts | None) -> None:
@@ -100,7 +100,15 @@ class Guard:
         self._lists_origins = origins is not None
         self._listed = {origin.encode(): _listed(origin.encode()) for origin in origins or ()}
 
-    def admit(self, host: bytes, origin: bytes, secure: bool, *, safe: bool = False, any_host: bool = False) -> Pass:  # noqa: FBT001  # of a cache's key
+    def admit(
+        self,
+        host: bytes,
+        origin: bytes,
+        secure: bool,  # noqa: FBT001  # of a cache's key
+        *,
+        safe: bool = False,
+        any_host: bool = False,
+    ) -> Admission:
         """Return the pass, with the headers for the answer, of a request with these headers (empty: without them).
 
         `secure` says whether it came over https, `safe` whether its method changes nothing. Raises InvalidInputError if
@@ -109,7 +117,7 @@ class Guard:
         if self._hosts is not None and not any_host and not self._hosts.allows(host):
             raise InvalidInputError("Host", "must be a name that this service is known by")
         if not self._lists_origins:
-            return PLAIN[secure]
+            return UNRESTRICTED[secure]
         if not origin:
             return _UNLISTED[secure]
         listed = self._listed.get(origin)
@@ -124,37 +132,37 @@ class Guard:
         """Whether origins or hosts are listed."""
         return self._hosts is not None or self._lists_origins
 
-    def turn_away(self, *, secure: bool) -> Pass:
+    def turn_away(self, *, secure: bool) -> Admission:
         """Return the pass whose headers the answer to a refused request gets."""
-        return _UNLISTED[secure] if self._lists_origins else PLAIN[secure]
+        return _UNLISTED[secure] if self._lists_origins else UNRESTRICTED[secure]
 
 
-def _listed(origin: bytes) -> tuple[Pass, Pass]:
+def _listed(origin: bytes) -> tuple[Admission, Admission]:
     headers = [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-credentials", b"true"),
         (b"access-control-expose-headers", b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"),
         _VARY,
     ]
-    return _passes(headers, is_listed=True)
+    return _admissions(headers, is_listed=True)
 
 
-class Guarded:
-    """An application behind a guard."""
+class BrowserPolicyMiddleware:
+    """An application behind a policy for browsers."""
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, policy: BrowserPolicy) -> None:
         self._app = app
-        self._guard = guard
+        self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on a request that may pass, and add the guard's headers to its answer; refuse any other request."""
+        """Hand on a request that may pass, and add the policy's headers to its answer; refuse any other request."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         method, secure = scope["method"], scope["scheme"] == "https"
         refusal: TrackerError | None = None
         try:
-            passed = self._guard.admit(
+            admission = self._policy.admit(
                 joined(scope["headers"], b"host"),
                 joined(scope["headers"], b"origin"),
                 secure,
@@ -162,7 +170,7 @@ class Guarded:
                 any_host=scope["path"].startswith(_ON_ANY_HOST),
             )
         except (InvalidInputError, ForbiddenError) as error:
-            passed, refusal = self._guard.turn_away(secure=secure), error
+            admission, refusal = self._policy.turn_away(secure=secure), error
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -170,14 +178,14 @@ class Guarded:
                 named = {name for name, _ in own}
                 headers = [] if message["status"] == 204 else SECURITY_HEADERS[secure]  # noqa: PLR2004  # HTTP's number
                 more = [header for header in headers if header[0] not in named]
-                message["headers"] = [*own, *more, *passed.headers]
+                message["headers"] = [*own, *more, *admission.headers]
             await send(message)
 
         if refusal is not None:
             request = AnyRequest(scope, receive, send_guarded)
             response = response_to(refusal).to_asgi_response(app=None, request=request)
             await response(scope, receive, send_guarded)
-        elif method == "OPTIONS" and passed.is_listed and _asks_for_method(scope["headers"]):
+        elif method == "OPTIONS" and admission.is_listed and _asks_for_method(scope["headers"]):
             await send_guarded({"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT]})
             await send_guarded({"type": "http.response.body", "body": b"", "more_body": False})
         else:

@@ -39,7 +39,7 @@ NOT_CONFIGURED: Final = ANSWERS[NotConfiguredError].status
 logger = logging.getLogger(__name__)
 
 
-class Edge:
+class RequestLogMiddleware:
     """Answers each request by `app`, in a span that `tracer` begins, if there is one."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer | None = None) -> None:

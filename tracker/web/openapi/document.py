@@ -129,7 +129,7 @@ def _complete(document: dict[str, Any], examples: Examples) -> None:
     for name, more in examples.schemas.items():
         schemas[name] |= more
     document["components"]["schemas"].update(schemas)
-    shown = examples.body()
+    examples_by_name = examples.bodies_by_name()
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
         name = operation["operationId"]
         operation.setdefault("parameters", []).extend(examples.parameters.get(name, ()))
@@ -138,7 +138,7 @@ def _complete(document: dict[str, Any], examples: Examples) -> None:
         if name in examples.request_bodies:
             operation["requestBody"] = examples.request_bodies[name]
         for content in _contents(operation.get("requestBody", {})):
-            _add_example(content, shown)
+            _add_example(content, examples_by_name)
         for status, description in _BELOW.items():
             described = operation["responses"].get(str(status), {})
             if PROBLEM_MEDIA_TYPE not in described.get("content", {}):  # Litestar describes a 400 of its own
@@ -147,7 +147,7 @@ def _complete(document: dict[str, Any], examples: Examples) -> None:
                     "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
                 }
         for status, answer in operation["responses"].items():
-            _complete_answer(name, int(status), answer, schemas, shown, examples.problem)
+            _complete_answer(name, int(status), answer, schemas, examples_by_name, examples.problem_of)
         operation["responses"] = dict(sorted(operation["responses"].items()))
     document["paths"]["/health/ready"]["get"]["responses"]["200"]["content"]["application/json"]["example"] = {
         "status": "ready"
@@ -159,7 +159,7 @@ def _complete_answer(
     status: int,
     answer: dict[str, Any],
     schemas: dict[str, Any],
-    shown: dict[str, Any],
+    examples_by_name: dict[str, Any],
     problem_example: Callable[[str, int], dict[str, Any]],
 ) -> None:
     headers = {name.title(): header for name, header in answer.get("headers", {}).items()}
@@ -169,7 +169,7 @@ def _complete_answer(
     if operation_id == "checkOut" and status in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
         answer["headers"] |= {"Location": {"description": "The order", "schema": _STRING, "required": True}}
     for content in _contents(answer):
-        name = _add_example(content, shown)
+        name = _add_example(content, examples_by_name)
         if status < HTTPStatus.BAD_REQUEST and name in schemas and answer["description"] == _usual(status):
             answer["description"] = schemas[name]["description"]
         if name == Problem.__name__:
@@ -186,12 +186,12 @@ def _contents(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from holder.get("content", {}).values()
 
 
-def _add_example(content: dict[str, Any], shown: dict[str, Any]) -> str:
+def _add_example(content: dict[str, Any], examples_by_name: dict[str, Any]) -> str:
     """Add the example of the model that is described; return the model's name, or that of the list's entries."""
     schema = content["schema"]
     name: str = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
-    if name in shown:
-        content["example"] = [shown[name]] if "items" in schema else shown[name]
+    if name in examples_by_name:
+        content["example"] = [examples_by_name[name]] if "items" in schema else examples_by_name[name]
     return name
 
 

@@ -45,11 +45,11 @@ class Examples(NamedTuple):
     request_bodies: Mapping[str, Mapping[str, Any]] = {}
     """Body that a handler reads as bytes, which Litestar does not describe, by operation."""
 
-    def body(self) -> dict[str, Any]:
+    def bodies_by_name(self) -> dict[str, Any]:
         """Return the example of each Struct, by the Struct's name, as JSON has it."""
         return {type(body).__name__: msgspec.json.decode(msgspec.json.encode(body)) for body in self.bodies}
 
-    def problem(self, operation_id: str, status: int) -> dict[str, Any]:
+    def problem_of(self, operation_id: str, status: int) -> dict[str, Any]:
         """Return the problem that an operation answers with a status."""
         if status == HTTPStatus.BAD_REQUEST and operation_id in self.fields:
             field, rule = self.fields[operation_id]

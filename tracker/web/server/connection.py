@@ -8,7 +8,7 @@ its answer is cut off, and a stop does not wait for half-sent requests.
 The bounds are plain objects, each in a module of its own; here uvicorn's calls are translated to them. Everything of
 uvicorn's that is used for it is listed in a test (`test_private_names`), for it is none of its interface.
 
-A request that the `Lane` answers never becomes a task: its answer is written from within the call that
+A request that the `FastLane` answers never becomes a task: its answer is written from within the call that
 brought its last byte. uvicorn's cycle, task and event for each request cost as much as all that Tracker
 does for one.
 """
@@ -25,8 +25,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from tracker.telemetry.request_counts import CLIENT_LEFT, Traffic
-from tracker.web.fast_lane.interface import Answerer, Lane, Later, Peer, Reply
+from tracker.telemetry.request_counts import CLIENT_LEFT, RequestCounts
+from tracker.web.fast_lane.interface import Answerer, FastLane, Peer, PendingReply, Reply
 from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
 from tracker.web.server.answers import AnswerHeads, refusal
 from tracker.web.server.crowding import Turn, is_flood, reason_to_refuse
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 _NOBODY_WAITS: Final = asyncio.Event()
 
 
-class _Owed:
+class _PendingAnswer:
     """Stands in for uvicorn's cycle while a reply of the lane waits for its confirmation."""
 
     def __init__(self, path: bytes, began_s: float) -> None:
@@ -56,11 +56,18 @@ class _Owed:
 class Protocol(HttpToolsProtocol):
     """A connection of one client."""
 
-    def __init__(self, *, lane: Lane, traffic: Traffic | None, heads: AnswerHeads, **named: Any) -> None:  # noqa: ANN401  # handed on as they are
+    def __init__(
+        self,
+        *,
+        lane: FastLane,
+        request_counts: RequestCounts | None,
+        heads: AnswerHeads,
+        **named: Any,  # noqa: ANN401  # handed on as they are
+    ) -> None:
         super().__init__(**named)
         self._lane = lane
         self._heads = heads
-        self._traffic = traffic
+        self._request_counts = request_counts
         self._began_s = 0.0
         self._answerer: Answerer | None = None
         self._body = b""
@@ -70,7 +77,7 @@ class Protocol(HttpToolsProtocol):
         self._deadline = Deadline(self.loop.time())
         self._stuck = StuckClient()
         self._refused = False
-        self._answering: RequestResponseCycle | _Owed | None = None
+        self._answering: RequestResponseCycle | _PendingAnswer | None = None
 
     @property
     def _over(self) -> bool:
@@ -117,7 +124,7 @@ class Protocol(HttpToolsProtocol):
             self._deadline.start(self.loop.time())
 
     def _feed(self, data: bytes | memoryview) -> None:
-        self._head.begin_slice(len(data))
+        self._head.start_slice(len(data))
         while True:
             try:
                 self.parser.feed_data(data)
@@ -176,7 +183,7 @@ class Protocol(HttpToolsProtocol):
 
     def _is_free(self) -> bool:
         """Whether an answer may be written as soon as the request is whole."""
-        cycle: RequestResponseCycle | _Owed | None = self.cycle
+        cycle: RequestResponseCycle | _PendingAnswer | None = self.cycle
         return (
             (cycle is None or cycle.response_complete)
             and not self.expect_100_continue
@@ -188,7 +195,7 @@ class Protocol(HttpToolsProtocol):
 
     def _find_answerer(self) -> Answerer | None:
         try:
-            return self._lane.begin(self.url, self.headers, self._peer)
+            return self._lane.answerer_for(self.url, self.headers, self._peer)
         except Exception:
             logger.exception("unexpected error in the fast lane; the application is asked instead")
             return None
@@ -229,8 +236,8 @@ class Protocol(HttpToolsProtocol):
                 reply = None
             if reply is not None:
                 self._turn.answered += 1
-                if isinstance(reply, Later):
-                    self._answer_later(reply)
+                if isinstance(reply, PendingReply):
+                    self._answer_when_confirmed(reply)
                 else:
                     self._write_reply(reply, self.url, self._began_s)
                     self.on_response_complete()
@@ -246,20 +253,20 @@ class Protocol(HttpToolsProtocol):
         if heads.headers is not self.server_state.default_headers:
             heads.renew(self.server_state.default_headers)
         self.transport.write(heads[status] + rest)
-        if self._traffic is not None:
-            self._traffic.posted(path, status, began_s)
+        if self._request_counts is not None:
+            self._request_counts.posted(path, status, began_s)
 
-    def _answer_later(self, later: Later) -> None:
+    def _answer_when_confirmed(self, later: PendingReply) -> None:
         self._unset_keepalive_if_required()
-        owed = self._answering = _Owed(self.url, self._began_s)
+        owed = self._answering = _PendingAnswer(self.url, self._began_s)
         self.cycle = owed  # type: ignore[assignment]  # it has what is asked of one that has its request
         later.confirmation.then(partial(self._write_owed, owed, later.reply))
 
-    def _write_owed(self, owed: _Owed, reply: Callable[[str | None], Reply], reason: str | None) -> None:
+    def _write_owed(self, owed: _PendingAnswer, reply: Callable[[str | None], Reply], reason: str | None) -> None:
         owed.response_complete = True
         if owed.disconnected:
-            if self._traffic is not None:
-                self._traffic.posted(owed.path, CLIENT_LEFT, owed.began_s)
+            if self._request_counts is not None:
+                self._request_counts.posted(owed.path, CLIENT_LEFT, owed.began_s)
             return
         try:
             status, rest = reply(reason)
@@ -280,8 +287,8 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
-        """Begin to stop: a request that is not here yet as a whole is not waited for."""
-        cycle: RequestResponseCycle | _Owed | None = self.cycle
+        """FindAnswerer to stop: a request that is not here yet as a whole is not waited for."""
+        cycle: RequestResponseCycle | _PendingAnswer | None = self.cycle
         if self._answerer is not None or (cycle is not None and cycle.more_body):
             self.refuse(503, "the service is stopping")
         else:
@@ -329,7 +336,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._refused = True
         self._deadline.stop()
-        cycle: RequestResponseCycle | _Owed | None = self.cycle
+        cycle: RequestResponseCycle | _PendingAnswer | None = self.cycle
         read_in_part = cycle if cycle is not None and cycle.more_body else None
         if self._answering is not None and self._owes_answer and self._answering is not read_in_part:
             if read_in_part is not None:
@@ -339,14 +346,14 @@ class Protocol(HttpToolsProtocol):
             return
         if read_in_part is None or not read_in_part.response_started:
             self.transport.write(refusal(status, detail, secure=self._peer.secure))
-            if self._traffic is not None:
-                self._traffic.refuse(status)
+            if self._request_counts is not None:
+                self._request_counts.refuse(status)
         if read_in_part is not None and not read_in_part.response_complete:
             read_in_part.disconnected = True
             read_in_part.message_event.set()
         self.transport.close()
 
 
-def protocol(lane: Lane, traffic: Traffic | None = None) -> Callable[..., Protocol]:
-    """Return what makes the connections of one server: its lane answers, and `traffic` counts."""
-    return partial(Protocol, lane=lane, traffic=traffic, heads=AnswerHeads())
+def protocol(lane: FastLane, request_counts: RequestCounts | None = None) -> Callable[..., Protocol]:
+    """Return what makes the connections of one server: its lane answers, and `request_counts` counts."""
+    return partial(Protocol, lane=lane, request_counts=request_counts, heads=AnswerHeads())

@@ -29,7 +29,7 @@ class HeadBytes:
         self._slice_bytes = 0
         self._unended_bytes = 0
 
-    def begin_slice(self, size: int) -> None:
+    def start_slice(self, size: int) -> None:
         """Begin a slice of `size` bytes."""
         self._is_fresh = not self.in_request
         self.parts = 0

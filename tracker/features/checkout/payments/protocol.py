@@ -1,7 +1,7 @@
 """The protocol for payment processors: two steps, so that an answer that gets lost costs nobody money.
 
-`begin` announces a payment and charges nothing; its id is stored with the order before `confirm` charges.
-Whatever happens after that, a crash or an answer that never comes, `settle` can ask for the payment by its id,
+`create_payment` announces a payment and charges nothing; its id is stored with the order before `confirm` charges.
+Whatever happens after that, a crash or an answer that never comes, `conclude` can ask for the payment by its id,
 and call off one that was not confirmed: nothing is searched for, and nothing is tried a second time.
 """
 
@@ -46,7 +46,7 @@ class Refused(Struct, frozen=True):
 
 
 class Pending(Struct, frozen=True):
-    """The result is not known yet; `settle` says it later."""
+    """The result is not known yet; `conclude` says it later."""
 
 
 Outcome = Paid | Refused | Pending
@@ -69,7 +69,7 @@ class Processor(Protocol):
     def name(self) -> str:
         """Name of the processor that is stored with an order; the payments of one processor mean nothing to another."""
 
-    async def begin(self, charge: Charge) -> str | Refused:
+    async def create_payment(self, charge: Charge) -> str | Refused:
         """Announce a payment and return its id; nothing is charged yet, and the same order gets the same id.
 
         Raises ProcessorUnavailableError; then, too, nothing is charged.
@@ -78,7 +78,7 @@ class Processor(Protocol):
     async def confirm(self, payment_id: str, charge: Charge) -> Outcome:
         """Charge the customer; return Pending if no answer comes in time, or none that tells the result."""
 
-    async def settle(self, payment_id: str) -> Outcome:
+    async def conclude(self, payment_id: str) -> Outcome:
         """Return the result of a payment, after calling it off if it was not confirmed.
 
         The result is Pending while the processor itself does not know. Raises ProcessorUnavailableError.

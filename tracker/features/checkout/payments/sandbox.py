@@ -2,7 +2,7 @@
 
 It needs no network and no memory. The payment's id carries the method, so that any process can settle it, also
 after a restart. That is why a payment that was begun counts as confirmed here: of one that was announced, and
-never confirmed because the process was killed, `settle` says what its method says.
+never confirmed because the process was killed, `conclude` says what its method says.
 """
 
 from typing import Final
@@ -26,7 +26,7 @@ _SETTLED: Final[dict[str, Outcome]] = {
     "times-out-paid": Paid(),
     "times-out-unpaid": _NOT_CHARGED,
 }
-"""Outcome that `settle` reports later, by the method of the payment."""
+"""Outcome that `conclude` reports later, by the method of the payment."""
 
 METHODS: Final = tuple(_CONFIRMED)
 """The payment methods of the sandbox."""
@@ -37,7 +37,7 @@ class SandboxProcessor:
 
     name = "sandbox"
 
-    async def begin(self, charge: Charge) -> str | Refused:
+    async def create_payment(self, charge: Charge) -> str | Refused:
         """Return an id that tells the method; refuse a method that the sandbox does not know."""
         if charge.method not in METHODS:
             return Refused(f"the sandbox knows only these payment methods: {', '.join(METHODS)}")
@@ -48,7 +48,7 @@ class SandboxProcessor:
         del charge
         return _CONFIRMED[_method_of(payment_id)]
 
-    async def settle(self, payment_id: str) -> Outcome:
+    async def conclude(self, payment_id: str) -> Outcome:
         """Return the outcome that the method asks for."""
         return _SETTLED[_method_of(payment_id)]
 

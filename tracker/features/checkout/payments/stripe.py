@@ -103,7 +103,7 @@ class StripeProcessor:
         )
         self._intents = client.v1.payment_intents
 
-    async def begin(self, charge: Charge) -> str | Refused:
+    async def create_payment(self, charge: Charge) -> str | Refused:
         """Create the intent; an amount, currency or method that Stripe does not take is a refusal."""
         async with _in_time():
             try:
@@ -139,17 +139,17 @@ class StripeProcessor:
                     # This call has charged nothing; whether one before it has, the intent says.
                     fields = {"payment_id": payment_id, **_fields_of(error)}
                     logger.warning("Stripe does not confirm a payment", extra=fields)
-                    return await self._settle(payment_id)
+                    return await self._conclude(payment_id)
                 return _outcome(_checked(intent))
         except ProcessorUnavailableError:
             return Pending()
 
-    async def settle(self, payment_id: str) -> Outcome:
+    async def conclude(self, payment_id: str) -> Outcome:
         """Look at the intent, and cancel it if it has not been confirmed."""
         async with _in_time():
-            return await self._settle(payment_id)
+            return await self._conclude(payment_id)
 
-    async def _settle(self, payment_id: str) -> Outcome:
+    async def _conclude(self, payment_id: str) -> Outcome:
         intent = _checked(await self._intents.retrieve_async(payment_id))
         if intent.status in _UNCONFIRMED:
             try:

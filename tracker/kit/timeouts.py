@@ -21,7 +21,7 @@ async def let_go(closing: Awaitable[None]) -> None:
         logger.warning("connections did not end in order", extra={"error": repr(error)})
 
 
-class Waits:
+class RequestTimeouts:
     """Limits all waits of requests; shared by everything in a process that makes a request wait."""
 
     def __init__(self) -> None:

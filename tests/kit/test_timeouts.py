@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from tracker.kit.deadlines import Waits
+from tracker.kit.timeouts import RequestTimeouts
 
 
 async def clean_up_for_long(begun: asyncio.Event) -> None:
@@ -17,23 +17,23 @@ async def clean_up_for_long(begun: asyncio.Event) -> None:
             await asyncio.sleep(0.2)
 
 
-async def wait(waits: Waits, seconds: float, cleaning_up: asyncio.Event | None = None) -> None:
+async def wait(timeouts: RequestTimeouts, seconds: float, cleaning_up: asyncio.Event | None = None) -> None:
     with pytest.raises(TimeoutError):  # the block is what times out
-        async with waits.within(seconds):
+        async with timeouts.within(seconds):
             await clean_up_for_long(cleaning_up or asyncio.Event())
 
 
 def test_a_wait_ends_when_its_time_is_up() -> None:
-    asyncio.run(wait(Waits(), 0.01))
+    asyncio.run(wait(RequestTimeouts(), 0.01))
 
 
 def test_all_waits_end_at_once_also_beside_one_that_is_over_and_cleans_up() -> None:
     async def main() -> None:
-        waits, cleaning_up = Waits(), asyncio.Event()
-        over = [asyncio.create_task(wait(waits, 0.01, cleaning_up)) for _ in range(8)]
-        others = [asyncio.create_task(wait(waits, 3600)) for _ in range(8)]
+        timeouts, cleaning_up = RequestTimeouts(), asyncio.Event()
+        over = [asyncio.create_task(wait(timeouts, 0.01, cleaning_up)) for _ in range(8)]
+        others = [asyncio.create_task(wait(timeouts, 3600)) for _ in range(8)]
         await cleaning_up.wait()
-        waits.end()
+        timeouts.end()
         await asyncio.wait_for(asyncio.gather(*others, *over), 10)
 
     asyncio.run(main())
@@ -41,9 +41,9 @@ def test_all_waits_end_at_once_also_beside_one_that_is_over_and_cleans_up() -> N
 
 def test_a_wait_that_begins_after_the_end_is_over_at_once() -> None:
     async def main() -> None:
-        waits = Waits()
-        waits.end()
-        await asyncio.wait_for(wait(waits, 3600), 10)
+        timeouts = RequestTimeouts()
+        timeouts.end()
+        await asyncio.wait_for(wait(timeouts, 3600), 10)
 
     asyncio.run(main())
 
@@ -54,16 +54,16 @@ class LateError(Exception):
 
 def test_a_future_fails_when_its_time_is_up_or_all_waits_end_and_what_is_done_stays() -> None:
     async def main() -> None:
-        waits, loop = Waits(), asyncio.get_running_loop()
+        timeouts, loop = RequestTimeouts(), asyncio.get_running_loop()
         done, short, long, later = (loop.create_future() for _ in range(4))
         for future, seconds in ((done, 0.01), (short, 0.01), (long, 3600)):
-            waits.limit(future, seconds, LateError)
+            timeouts.limit(future, seconds, LateError)
         done.set_result("in time")
         with pytest.raises(LateError):
             await asyncio.wait_for(short, 10)
         assert not long.done()
-        waits.end()
-        waits.limit(later, 3600, LateError)
+        timeouts.end()
+        timeouts.limit(later, 3600, LateError)
         for future in (long, later):
             with pytest.raises(LateError):
                 await asyncio.wait_for(future, 10)

@@ -12,7 +12,7 @@ import msgspec
 from tracker.errors import TrackerError
 from tracker.telemetry.request_id import new_request_id, taken_request_id
 from tracker.web.fast_lane.interface import Headers, Peer, Reply
-from tracker.web.middleware.browser_policy import PLAIN, SECURITY_LINES, Guard, Pass
+from tracker.web.middleware.browser_policy import SECURITY_LINES, UNRESTRICTED, Admission, BrowserPolicy
 from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem_of, status_and_lines
 
 PLAIN_CONTENT_TYPES: Final = frozenset(
@@ -26,21 +26,21 @@ application can refuse a large one before that."""
 
 PLAIN_SCHEMES: Final = frozenset({b"http", b"https"})
 
-KEPT_PASSES: Final = 256
-"""Number of pairs of Host and Origin for which the guard's verdict is cached: 0.1 µs instead of 0.35. Each takes at
+KEPT_ADMISSIONS: Final = 256
+"""Number of pairs of Host and Origin whose admission is cached: 0.1 µs instead of 0.35. Each takes at
 most 16 KB, as a head may not be larger."""
 
-Plain = tuple[Mapping[bytes, bytes], Pass, bytes]
-"""A plain request's headers, what the guard knows of it, and the line with which its answer begins."""
+PlainRequest = tuple[Mapping[bytes, bytes], Admission, bytes]
+"""A plain request's headers, its admission, and the line with which its answer begins."""
 
 
-class Entry:
+class Recognizer:
     """Tells the plain requests from all others."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._admit = lru_cache(KEPT_PASSES)(guard.admit) if guard.is_on else None
+    def __init__(self, policy: BrowserPolicy) -> None:
+        self._admit = lru_cache(KEPT_ADMISSIONS)(policy.admit) if policy.is_on else None
 
-    def plain(self, headers: Headers, peer: Peer) -> Plain | None:
+    def recognize(self, headers: Headers, peer: Peer) -> PlainRequest | None:
         """Return a request with these headers if they are as nearly every request has them, and it may pass."""
         found = dict(headers)  # two of one name are not plain
         if (
@@ -54,25 +54,25 @@ class Entry:
         secure = peer.secure
         if peer.proxies is not None and b"x-forwarded-proto" in found:
             secure = found[b"x-forwarded-proto"] == b"https"
-        passed = PLAIN[secure]
+        admission = UNRESTRICTED[secure]
         if self._admit is not None:
             try:
-                passed = self._admit(found.get(b"host", b""), found.get(b"origin", b""), secure)
+                admission = self._admit(found.get(b"host", b""), found.get(b"origin", b""), secure)
             except TrackerError:
                 return None
         given = found.get(b"x-request-id")
         request_id = None if given is None else taken_request_id(given)
-        return found, passed, b"x-request-id: %b\r\n" % (request_id or new_request_id())
+        return found, admission, b"x-request-id: %b\r\n" % (request_id or new_request_id())
 
 
-def reply(status: int, media_type: bytes, body: bytes, headers: bytes, passed: Pass) -> Reply:
+def reply(status: int, media_type: bytes, body: bytes, headers: bytes, admission: Admission) -> Reply:
     """Return an answer that has a body; `headers` are whole header lines."""
     own = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (headers, media_type, len(body))
-    return status, b"%b%b%b%b" % (own, SECURITY_LINES[passed.secure], passed.end, body)
+    return status, b"%b%b%b%b" % (own, SECURITY_LINES[admission.secure], admission.end, body)
 
 
-def refused(error: TrackerError, passed: Pass, begin: bytes, more: bytes = b"") -> Reply:
+def refused(error: TrackerError, admission: Admission, head: bytes, more: bytes = b"") -> Reply:
     """Return the answer to an error, as the routes' handlers make it; `more` are lines of its headers."""
     status, lines = status_and_lines(error)
     body = msgspec.json.encode(problem_of(status, error))
-    return reply(status, PROBLEM_MEDIA_TYPE.encode(), body, begin + lines + more, passed)
+    return reply(status, PROBLEM_MEDIA_TYPE.encode(), body, head + lines + more, admission)

@@ -1,1 +1,1 @@
-"""The view that operators have of a process: its log, its traces, the ids of its requests, and the counts of their answers."""
+"""The signs that operators see of a process: its log, its traces, its requests' ids, and the counts of its answers."""

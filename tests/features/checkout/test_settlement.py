@@ -198,7 +198,7 @@ def test_a_payment_that_the_processor_does_not_know_of_yet_is_asked_for_again(
     anna: Shopper, shared_database: Database
 ) -> None:
     class Undecided(SandboxProcessor):
-        async def settle(self, payment_id: str) -> Outcome:
+        async def conclude(self, payment_id: str) -> Outcome:
             del payment_id
             return Pending()
 

@@ -10,7 +10,7 @@ from tests.support.faults.disk import Disk
 from tests.support.faults.simulation import run
 from tracker.ingest.journal.frames import FRAME_BYTES, HEADER_BYTES, Scan, frame, header, scan, segment_name
 from tracker.ingest.journal.recovery import Recovery, Replay
-from tracker.kit.worker_folders import WorkerFolder
+from tracker.ingest.worker_folders import WorkerFolder
 
 SALT = 0x5EED5A17
 FOLDER = Path("/data/workers/0003")

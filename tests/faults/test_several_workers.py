@@ -26,8 +26,8 @@ from tracker.ingest.journal.frames import parse_segment_name, scan
 from tracker.ingest.journal.recovery import Recovery, Replay
 from tracker.ingest.journal_record import decode_record
 from tracker.ingest.replay import replay
+from tracker.ingest.worker_folders import claim_folder
 from tracker.kit.files import SystemFiles
-from tracker.kit.worker_folders import claim_folder
 from tracker.postgres.engine import create_engine
 
 

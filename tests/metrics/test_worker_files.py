@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.support.scrape import parsed
-from tracker.kit.worker_folders import WorkerFolder
+from tracker.ingest.worker_folders import WorkerFolder
 from tracker.metrics.exposition import expose
 from tracker.metrics.values import Values
 from tracker.metrics.worker_files import FILE_NAME, SILENT_S, Workers

@@ -74,7 +74,7 @@ import sys
 from pathlib import Path
 import tracker.cli.registry, tracker.telemetry.logs, tracker.cli.serve
 from tracker.runtime.application import create_app
-from tracker.kit.worker_folders import claim_folder
+from tracker.ingest.worker_folders import claim_folder
 from tracker.runtime.context import Context
 from tracker.settings import Settings
 with claim_folder(Path(sys.argv[1]), 0) as folder:

@@ -13,8 +13,8 @@ import uvloop
 from tests.conftest import Database
 from tests.support.clock import ManualClock
 from tests.support.settings import settings_of
+from tracker.ingest.worker_folders import claim_folder
 from tracker.kit.clock import Clock
-from tracker.kit.worker_folders import claim_folder
 from tracker.runtime.application import create_app
 from tracker.runtime.context import Context
 from tracker.settings import Ack

@@ -20,10 +20,10 @@ from tracker.features.data_lifecycle.domain import Amount, DataSubject, amount_t
 from tracker.features.data_lifecycle.export import Export
 from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
+from tracker.ingest.last_stamp import load_stamp
 from tracker.ingest.replay import last_stamp
+from tracker.ingest.worker_folders import worker_folders
 from tracker.kit.files import SystemFiles
-from tracker.kit.last_stamp import load_stamp
-from tracker.kit.worker_folders import worker_folders
 from tracker.postgres.engine import engine_on
 from tracker.postgres.schema import check_schema
 from tracker.runtime.features import all_data, load_settings

@@ -12,7 +12,7 @@ from tracker.cli.database import database_of
 from tracker.errors import DatabaseUnavailableError
 from tracker.features.carts.wiring import writer_on
 from tracker.ingest.dead_letters import DeadLetter, DeadLetters
-from tracker.kit.worker_folders import worker_folders
+from tracker.ingest.worker_folders import worker_folders
 from tracker.postgres.engine import engine_on
 from tracker.postgres.error_classes import Failure, failure_of, first_line
 from tracker.runtime.features import load_settings

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import click
 
 from tracker.cli.database import database_of
+from tracker.ingest.worker_folders import claim_folder
 from tracker.kit.clock import SLOTS
 from tracker.kit.loading import loading
-from tracker.kit.worker_folders import claim_folder
 from tracker.postgres.engine import display_of
 from tracker.postgres.schema import check_schema, upgrade_schema
 from tracker.runtime.features import check_jobs, check_serving, load_settings

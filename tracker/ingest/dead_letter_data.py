@@ -10,7 +10,7 @@ from typing import Final
 
 from tracker.ingest.dead_letters import DeadLetter, DeadLetters
 from tracker.ingest.items import CartId
-from tracker.kit.worker_folders import worker_folders
+from tracker.ingest.worker_folders import worker_folders
 
 KIND: Final = "dead_letters"
 """Name of these things in counts and in the exported document."""

@@ -19,11 +19,11 @@ from tracker.ingest.journal.journal import FileJournal, Limits
 from tracker.ingest.journal.protocol import Journal, NoJournal
 from tracker.ingest.journal.recovery import Recovery
 from tracker.ingest.journal_record import encode_record
+from tracker.ingest.last_stamp import save_stamp
 from tracker.ingest.replay import last_stamp, replay
+from tracker.ingest.worker_folders import WorkerFolder
 from tracker.kit.clock import Clock, Stamper
 from tracker.kit.files import Files
-from tracker.kit.last_stamp import save_stamp
-from tracker.kit.worker_folders import WorkerFolder
 from tracker.settings import Ack, IngestSettings
 from tracker.telemetry.tracing import Tracer
 

@@ -10,8 +10,8 @@ from tracker.ingest.delivery import Delivery
 from tracker.ingest.items import Batch
 from tracker.ingest.journal.recovery import Replay, newest_payloads
 from tracker.ingest.journal_record import decode_record
+from tracker.ingest.last_stamp import load_stamp
 from tracker.kit.files import Files
-from tracker.kit.last_stamp import load_stamp
 from tracker.postgres.error_classes import Failure
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from tracker.kit.worker_folders import WorkerFolder, worker_folders
+from tracker.ingest.worker_folders import WorkerFolder, worker_folders
 from tracker.metrics.values import ByLabels, Values
 from tracker.telemetry.families import Families, Sample
 

@@ -10,10 +10,10 @@ from tracker.features.carts.wiring import writer_on
 from tracker.features.feature import Parts, Served
 from tracker.ingest.metrics import pipeline_samples
 from tracker.ingest.pipeline import Pipeline
+from tracker.ingest.worker_folders import WorkerFolder
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files, SystemFiles
 from tracker.kit.timeouts import RequestTimeouts, let_go
-from tracker.kit.worker_folders import WorkerFolder
 from tracker.metrics import process_state
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase

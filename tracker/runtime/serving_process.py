@@ -9,8 +9,8 @@ from typing import Final
 import uvicorn
 
 from tracker.errors import LostItemsError
+from tracker.ingest.worker_folders import claim_folder
 from tracker.kit.loading import loading
-from tracker.kit.worker_folders import claim_folder
 from tracker.runtime.application import create_app
 from tracker.runtime.context import Context
 from tracker.runtime.tracer import tracer_of

@@ -18,8 +18,8 @@ from tracker.features.carts.domain import new_cart_id
 from tracker.features.data_lifecycle import service
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.items import CartId, Item
+from tracker.ingest.last_stamp import save_stamp
 from tracker.kit.files import SystemFiles
-from tracker.kit.last_stamp import save_stamp
 
 NOBODY = {"customer": None, "owned_at": None, "purchased": False, "next_cart_id": None, "closed_stamp": None}
 

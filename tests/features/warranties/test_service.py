@@ -23,9 +23,9 @@ from tracker.features.warranties import store
 from tracker.features.warranties.domain import Sale, Warranty, WarrantyId
 from tracker.features.warranties.rates import load_rates
 from tracker.features.warranties.service import Warranties
+from tracker.ingest.worker_folders import WorkerFolder
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.timeouts import RequestTimeouts
-from tracker.kit.worker_folders import WorkerFolder
 from tracker.postgres.engine import create_engine
 from tracker.postgres.request_database import RequestDatabase
 from tracker.runtime.context import Context

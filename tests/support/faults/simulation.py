@@ -27,9 +27,9 @@ from tracker.ingest.flush_traces import ItemTraces
 from tracker.ingest.items import Batch, CartId, ItemWrite
 from tracker.ingest.journal.journal import Limits
 from tracker.ingest.pipeline import Pipeline
+from tracker.ingest.worker_folders import WorkerFolder
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files
-from tracker.kit.worker_folders import WorkerFolder
 from tracker.settings import Ack, IngestSettings
 
 CART = CartId("7d9f5f0e-1111-4222-8333-444455556666")

@@ -26,10 +26,10 @@ from typing import Final, TypeVar
 from tracker.errors import JournalUnavailableError
 from tracker.ingest.journal.frames import HEADER_BYTES, parse_segment_name
 from tracker.ingest.journal.segment import Segment, create_segment
+from tracker.ingest.last_stamp import save_stamp
 from tracker.kit.background_task import end, wait_for_event
 from tracker.kit.confirmation import Confirmation, confirmation_within
 from tracker.kit.files import Files
-from tracker.kit.last_stamp import save_stamp
 
 TICK_S: Final = 0.5
 """Seconds between two checks of free space, age and a missing segment, while there is something to check."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tracker.ingest.journal.frames import parse_segment_name, scan
+from tracker.ingest.last_stamp import load_stamp, save_stamp
+from tracker.ingest.worker_folders import WorkerFolder, locked, worker_folders
 from tracker.kit.background_task import cancel
 from tracker.kit.backoff import about_s
 from tracker.kit.files import Files
-from tracker.kit.last_stamp import load_stamp, save_stamp
-from tracker.kit.worker_folders import WorkerFolder, locked, worker_folders
 
 ROUND_S: Final = 3.0
 """Seconds between two looks at the other folders, before jitter.

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.clock import ManualClock
-from tracker.kit.clock import Stamper, SystemClock, stamp_time
+from tracker.kit.clock import Stamper, SystemClock, greatest_beside, stamp_at, stamp_time
 
 
 def test_stamps_grow_while_the_clock_stands_still() -> None:
@@ -29,6 +29,20 @@ def test_two_workers_never_give_out_the_same_stamp() -> None:
 def test_a_stamp_tells_its_time_to_the_microsecond() -> None:
     stamp = Stamper(ManualClock(1_700_000_000_123_456), worker=1023).next()
     assert stamp_time(stamp) == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
+
+
+def test_a_stamp_at_a_time_is_the_last_that_any_worker_gives_out_then() -> None:
+    time = datetime(2026, 5, 4, 3, 2, 1, 999_999, tzinfo=UTC)
+    clock = ManualClock(1_777_863_721_999_999)
+    assert stamp_time(stamp_at(time)) == time
+    assert Stamper(clock, 1023).next() == stamp_at(time)
+    clock.set(1_777_863_722_000_000)
+    assert Stamper(clock, 0).next() == stamp_at(time) + 1
+
+
+def test_the_greatest_stamp_beside_another_is_the_last_that_any_worker_gives_out_then() -> None:
+    clock = ManualClock(1_000)
+    assert {greatest_beside(Stamper(clock, worker).next()) for worker in (0, 7, 1023)} == {Stamper(clock, 1023).next()}
 
 
 def test_the_system_clock_counts_microseconds() -> None:

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 from tests.conftest import Database
 from tracker.cli.registry import main
 from tracker.features.carts.domain import new_cart_id
-from tracker.features.data_lifecycle.domain import stamp_at
 from tracker.ingest.items import CartId, Item, ItemKey
 from tracker.ingest.journal.frames import frame, header, segment_name
 from tracker.ingest.journal_record import encode_record
+from tracker.kit.clock import stamp_at
 
 DAY: Final = timedelta(days=1)
 

@@ -16,13 +16,14 @@ from tracker.cli.database import database_of
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.features.carts.domain import parse_cart_id
 from tracker.features.data_lifecycle import service
-from tracker.features.data_lifecycle.domain import Amount, DataSubject, amount_text, parse_age, stamp_at
+from tracker.features.data_lifecycle.domain import Amount, DataSubject, amount_text, parse_age
 from tracker.features.data_lifecycle.export import Export
 from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
 from tracker.ingest.last_stamp import load_stamp
 from tracker.ingest.replay import last_stamp
 from tracker.ingest.worker_folders import worker_folders
+from tracker.kit.clock import stamp_at
 from tracker.kit.files import SystemFiles
 from tracker.postgres.engine import engine_on
 from tracker.postgres.schema import check_schema

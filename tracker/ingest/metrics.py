@@ -5,7 +5,7 @@ from typing import Final
 
 from tracker.ingest.flusher import FLUSH_BOUNDS_S, FLUSH_ITEMS_BOUNDS
 from tracker.ingest.pipeline import Pipeline
-from tracker.kit.clock import WORKER_BITS
+from tracker.kit.clock import stamp_us
 from tracker.postgres.error_classes import Failure
 from tracker.telemetry.families import Family, Kind, Sample
 
@@ -91,7 +91,7 @@ def pipeline_samples(pipeline: Pipeline) -> Iterator[Sample]:
 
 def _item_samples(pipeline: Pipeline) -> Iterator[Sample]:
     oldest = pipeline.aggregator.oldest_stamp()
-    age_s = 0.0 if oldest is None else (pipeline.clock.now_us() - (oldest >> WORKER_BITS)) / 1e6
+    age_s = 0.0 if oldest is None else (pipeline.clock.now_us() - stamp_us(oldest)) / 1e6
     yield Sample(OLDEST, max(0.0, age_s))
     yield Sample(COALESCED, pipeline.aggregator.coalesced)
     yield Sample(STORED, pipeline.delivery.stored)

@@ -6,19 +6,24 @@ writes never tie and a merge by the greater stamp gives one result in whatever o
 """
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-WORKER_BITS: Final = 10
+_WORKER_BITS: Final = 10
 """Number of low bits of a stamp that hold the worker number: enough for 1,024 workers."""
 
-MAX_WORKERS: Final = 1 << WORKER_BITS
+MAX_WORKERS: Final = 1 << _WORKER_BITS
+
+STAMPS_PER_US: Final = MAX_WORKERS
+"""Number of stamps in a microsecond, one for each worker: a time in microseconds times this is worker 0's stamp."""
 
 SLOTS: Final = 32
 """Most workers that one node can have at a time."""
 
 MAX_NODE: Final = MAX_WORKERS // SLOTS - 1
 """The greatest number of a node: a worker number is `node * SLOTS + slot`."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -56,12 +61,12 @@ class Stamper:
             raise ValueError(msg)
         self._clock = clock
         self._worker = worker
-        self._last_us = last >> WORKER_BITS
+        self._last_us = last >> _WORKER_BITS
 
     @property
     def last(self) -> int:
         """The greatest stamp given out so far."""
-        return self._last_us << WORKER_BITS | self._worker
+        return self._last_us << _WORKER_BITS | self._worker
 
     def next(self) -> int:
         """Return a stamp greater than every one this worker gave out before."""
@@ -69,15 +74,25 @@ class Stamper:
         if now_us <= self._last_us:
             now_us = self._last_us + 1
         self._last_us = now_us
-        return now_us << WORKER_BITS | self._worker
+        return now_us << _WORKER_BITS | self._worker
 
 
 def stamp_us(stamp: int) -> int:
     """Return the time at which `stamp` was given out, in microseconds since 1970 (UTC)."""
-    return stamp >> WORKER_BITS
+    return stamp >> _WORKER_BITS
 
 
 def stamp_time(stamp: int) -> datetime:
     """Return the UTC time, to the microsecond, at which `stamp` was given out."""
     seconds, microseconds = divmod(stamp_us(stamp), 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
+
+
+def stamp_at(time: datetime) -> int:
+    """Return the greatest stamp that any worker can give out at a time."""
+    return greatest_beside((time - _EPOCH) // timedelta(microseconds=1) * STAMPS_PER_US)
+
+
+def greatest_beside(stamp: int) -> int:
+    """Return the greatest stamp that any worker can have given out at the time of another stamp."""
+    return stamp | STAMPS_PER_US - 1

@@ -1,11 +1,9 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from tests.support.clock import ManualClock
 from tracker.errors import InvalidInputError
-from tracker.features.data_lifecycle.domain import Amount, amount_text, nothing_of, parse_age, stamp_at
-from tracker.kit.clock import Stamper, stamp_time
+from tracker.features.data_lifecycle.domain import Amount, amount_text, nothing_of, parse_age
 from tracker.runtime.features import all_data
 
 
@@ -22,15 +20,6 @@ def test_an_age_is_a_number_of_hours_days_or_weeks(text: str, hours: int) -> Non
 def test_what_is_no_age_is_refused_with_the_rule(text: str) -> None:
     with pytest.raises(InvalidInputError, match="age must be a number of hours, days or weeks, such as 12h, 90d or 2w"):
         parse_age("age", text)
-
-
-def test_a_stamp_at_a_time_is_the_last_that_any_worker_gives_out_then() -> None:
-    time = datetime(2026, 5, 4, 3, 2, 1, 999_999, tzinfo=UTC)
-    clock = ManualClock(1_777_863_721_999_999)
-    assert stamp_time(stamp_at(time)) == time
-    assert Stamper(clock, 1023).next() == stamp_at(time)
-    clock.set(1_777_863_722_000_000)
-    assert Stamper(clock, 0).next() == stamp_at(time) + 1
 
 
 def test_no_two_features_count_things_by_the_same_name() -> None:

@@ -17,13 +17,13 @@ from tracker.features.data_lifecycle import export
 from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.items import CartId, Item
-from tracker.kit.clock import WORKER_BITS
+from tracker.kit.clock import STAMPS_PER_US
 
 TIME = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
-STAMP = (int(TIME.timestamp()) * 1_000_000 + 5) << WORKER_BITS | 7
+STAMP = (int(TIME.timestamp()) * 1_000_000 + 5) * STAMPS_PER_US + 7
 SHOWN = "2026-03-01T12:00:00.000005Z"
 LATER = "2026-03-01T12:00:01.000005Z"
-LATER_STAMP = STAMP + (1_000_000 << WORKER_BITS)
+LATER_STAMP = STAMP + 1_000_000 * STAMPS_PER_US
 
 
 def exported(database: Database, *whose: str, data_dir: Path | str = "/nonexistent") -> dict[str, Any]:

@@ -29,7 +29,7 @@ from tracker.features.carts.removal import later_erased
 from tracker.features.carts.tables import carts
 from tracker.features.customer_carts.domain import Cart
 from tracker.ingest.items import CartId
-from tracker.kit.clock import WORKER_BITS
+from tracker.kit.clock import STAMPS_PER_US
 from tracker.postgres.conditions import among
 
 _CART: Final = select(*(carts.c[field] for field in Cart.__struct_fields__))
@@ -48,7 +48,7 @@ _PURCHASED: Final = carts.c.purchased
 _OPEN: Final = carts.c.next_cart_id.is_(None)
 
 
-_STAMP_OF_NOW: Final = cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger) * (1 << WORKER_BITS)
+_STAMP_OF_NOW: Final = cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger) * STAMPS_PER_US
 """The stamp of the present moment by PostgreSQL's clock; only the age of a cart depends on it."""
 
 

@@ -3,20 +3,17 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from msgspec import Struct
 
 from tracker.errors import InvalidInputError
 from tracker.ingest.items import CartId
-from tracker.kit.clock import WORKER_BITS
 
 _AGE: Final = re.compile(r"(?P<count>[1-9][0-9]{0,3})(?P<unit>[hdw])")
 
 _UNITS: Final = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DataSubject(Struct, frozen=True):
@@ -55,8 +52,3 @@ def parse_age(field: str, text: str) -> timedelta:
     if match is None:
         raise InvalidInputError(field, "must be a number of hours, days or weeks, such as 12h, 90d or 2w")
     return int(match["count"]) * _UNITS[match["unit"]]
-
-
-def stamp_at(time: datetime) -> int:
-    """Return the greatest stamp that any worker can give out at a time."""
-    return ((time - _EPOCH) // timedelta(microseconds=1) + 1 << WORKER_BITS) - 1

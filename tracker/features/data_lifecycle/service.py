@@ -18,12 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracker.features.carts import chains, removal
 from tracker.features.customer_carts import store as customer_store
-from tracker.features.data_lifecycle.domain import Amount, DataSubject, nothing_of, stamp_at
+from tracker.features.data_lifecycle.domain import Amount, DataSubject, nothing_of
 from tracker.features.feature_data import Contents, Erasing, FeatureData
 from tracker.ingest import dead_letter_data
 from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
-from tracker.kit.clock import WORKER_BITS
+from tracker.kit.clock import greatest_beside, stamp_at
 from tracker.postgres.retries import committed
 
 WINDOW_CARTS: Final = 1000
@@ -203,7 +203,7 @@ async def _erase_cart(
     while not cart_ids >= (found := await chains.with_merged(connection, cart_id)):
         cart_ids = found
         await customer_store.lock(connection, cart_ids)  # what was merged meanwhile is found the next time
-    stamp = max(stamp, _end_of(await removal.newest_stamp(connection, cart_ids)))
+    stamp = max(stamp, greatest_beside(await removal.newest_stamp(connection, cart_ids)))
     amount, held = await _empty(connection, features, Erasing(cart_ids, stamp))
     await removal.mark_erased(connection, cart_ids, stamp)
     amount["carts"] = len(held)
@@ -229,14 +229,9 @@ async def _erase_some(
     while not cart_ids >= (found := await chains.merged_into(connection, theirs)):
         cart_ids = found
         await customer_store.lock(connection, cart_ids)
-    stamp = max(stamp, _end_of(await removal.newest_stamp(connection, cart_ids)))
+    stamp = max(stamp, greatest_beside(await removal.newest_stamp(connection, cart_ids)))
     contents, _ = await _empty(connection, features, Erasing(cart_ids, stamp, pseudonym))
     amount.update(contents)
     amount["carts"] = len(cart_ids)
     amount[dead_letter_data.KIND] = letters.erase(cart_ids)
     return amount
-
-
-def _end_of(stamp: int) -> int:
-    """Return the greatest stamp that any worker can have given out at the time of another."""
-    return stamp | (1 << WORKER_BITS) - 1

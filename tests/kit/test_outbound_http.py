@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tracker.kit.outbound_http import OutboundClient, OutboundError, TooLargeError, UnreachableError, read
+from tracker.kit.outbound_http import Answer, OutboundClient, OutboundError, TooLargeError, UnreachableError
 
 LONG_S: Final = 30.0
 
@@ -18,10 +18,12 @@ OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nSet-Cookie: a=b\r\n\r\n01
 
 @dataclass
 class Service:
-    """A server that gives each request the same answer."""
+    """A server that gives each request the same answer, the first one without an end until `may_end` is set."""
 
     answer: bytes
     closes: bool = False
+    may_end: asyncio.Event | None = None
+    is_asked: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[str] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     url: str = ""
@@ -33,9 +35,20 @@ class Service:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0] or 0)
                 self.requests.append(head + (await reader.readexactly(length)).decode())
-                writer.write(self.answer)
+                self.is_asked.set()
+                if self.may_end is not None and len(self.requests) == 1:
+                    await self.drip(writer, self.may_end)
+                else:
+                    writer.write(self.answer)
                 if self.closes:
                     writer.close()
+
+    async def drip(self, writer: asyncio.StreamWriter, may_end: asyncio.Event) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not may_end.is_set():
+            writer.write(b"1\r\n0\r\n")
+            await asyncio.sleep(0.02)
+        writer.write(b"0\r\n\r\n")
 
 
 @contextlib.asynccontextmanager
@@ -54,8 +67,8 @@ async def calling(service: Service, *, timeout_s: float = LONG_S) -> AsyncIterat
 
 
 async def get(client: OutboundClient, url: str, max_bytes: int = 1000) -> tuple[int, bytes]:
-    async with client.call("GET", url, headers={}) as answer:
-        return answer.status_code, await read(answer, max_bytes)
+    answer = await client.call("GET", url, headers={}, max_bytes=max_bytes)
+    return answer.status, answer.content
 
 
 def fetched(service: Service, *, timeout_s: float = LONG_S, max_bytes: int = 1000) -> tuple[int, bytes]:
@@ -74,8 +87,8 @@ def test_a_request_is_sent_as_asked_for() -> None:
     async def main() -> None:
         async with calling(service) as client:
             for body in sent:
-                async with client.call("POST", service.url, headers=own, auth=("me", "it"), **body) as answer:
-                    assert await read(answer, 10) == b"0123456789"
+                answer = await client.call("POST", service.url, headers=own, max_bytes=10, auth=("me", "it"), **body)
+                assert answer.content == b"0123456789"
 
     asyncio.run(main())
     heads, bodies = zip(*(request.split("\r\n\r\n") for request in service.requests), strict=True)
@@ -117,6 +130,35 @@ def test_an_answer_may_have_as_many_bytes_as_allowed_and_none_more() -> None:
     assert fetched(Service(OK), max_bytes=10) == (200, b"0123456789")
     with pytest.raises(TooLargeError, match="larger than 9 bytes"):
         fetched(Service(OK), max_bytes=9)
+
+
+def test_the_content_of_an_error_is_read_only_for_who_wants_it() -> None:
+    service = Service(b"HTTP/1.1 409 Taken\r\nContent-Length: 10\r\nRetry-After: 7\r\n\r\n0123456789")
+
+    async def main() -> None:
+        async with calling(service) as client:
+            assert await get(client, service.url, 10) == (409, b"0123456789")
+            answer = await client.call("GET", service.url, headers={}, max_bytes=9, reads_errors=False)
+            assert (answer.status, answer.reason, answer.content) == (409, "Taken", b"")
+            assert answer.headers["RETRY-after"] == "7"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("status", "kinds"),
+    [
+        (200, (True, False, False)),
+        (299, (True, False, False)),
+        (302, (False, False, False)),
+        (404, (False, True, False)),
+        (500, (False, False, True)),
+        (600, (False, False, False)),
+    ],
+)
+def test_the_first_digit_of_a_status_says_what_an_answer_is(status: int, kinds: tuple[bool, bool, bool]) -> None:
+    answer = Answer(status, "", {}, b"")
+    assert (answer.is_success, answer.is_client_error, answer.is_server_error) == kinds
 
 
 def test_an_answer_without_an_end_is_read_no_further_than_allowed() -> None:
@@ -163,13 +205,16 @@ def test_an_address_that_is_none_is_no_answer() -> None:
 
 
 def test_no_more_calls_are_in_flight_than_connections_and_the_others_wait_within_their_time() -> None:
-    service = Service(OK)
+    service = Service(OK, may_end=(may_end := asyncio.Event()))
 
     async def main() -> None:
-        async with calling(service, timeout_s=0.2) as client:
-            async with client.call("GET", service.url, headers={}):
-                with pytest.raises(TimeoutError, match="PoolTimeout"):
-                    await get(client, service.url)
+        async with calling(service, timeout_s=2.0) as client:
+            first = asyncio.create_task(get(client, service.url))
+            await service.is_asked.wait()
+            with pytest.raises(TimeoutError, match="PoolTimeout"):
+                await get(client, service.url)
+            may_end.set()
+            assert (await first)[0] == 200
             assert await get(client, service.url) == (200, b"0123456789")
 
     asyncio.run(main())

@@ -7,16 +7,40 @@ import it.
 httpx's own time-outs are for each read, and one byte a minute would never end: the caller bounds the whole call.
 """
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import NamedTuple
 
 import httpx
 
 from tracker.errors import TrackerError
 
-Answer = httpx.Response
-"""Answer of a service, whose content is still to be read, by `read`."""
+
+class Answer(NamedTuple):
+    """An answer of a service."""
+
+    status: int
+    reason: str
+    """Text behind the status; may be empty."""
+    headers: Mapping[str, str]
+    """Values by name, in any case."""
+    content: bytes
+    """The content as it was sent."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is a 2xx."""
+        return self.status // 100 == 2  # noqa: PLR2004  # HTTP's number
+
+    @property
+    def is_client_error(self) -> bool:
+        """Whether the status is a 4xx."""
+        return self.status // 100 == 4  # noqa: PLR2004  # HTTP's number
+
+    @property
+    def is_server_error(self) -> bool:
+        """Whether the status is a 5xx."""
+        return self.status // 100 == 5  # noqa: PLR2004  # HTTP's number
 
 
 class OutboundError(TrackerError):
@@ -47,34 +71,36 @@ class OutboundClient:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
         )
 
-    @contextlib.asynccontextmanager
-    async def call(  # the parts of a request
+    async def call(  # noqa: PLR0913  # the parts of a request, and what is wanted of the answer
         self,
         method: str,
         url: str,
         *,
         headers: Mapping[str, str],
+        max_bytes: int,
+        reads_errors: bool = True,
         json: object = None,
         form: Mapping[str, str] | None = None,
         content: bytes | str | None = None,
         auth: tuple[str, str] | None = None,
-    ) -> AsyncIterator[Answer]:
-        """Send a request, and yield the answer once its headers are there.
+    ) -> Answer:
+        """Send a request, and return the answer, whose content may have up to `max_bytes`.
 
-        The body is one of `json`, `form` and `content`, or none. Raises TimeoutError or OutboundError, also for an
-        answer that breaks off while the block reads it.
+        The body is one of `json`, `form` and `content`, or none. Without `reads_errors` an answer that is no success
+        has no content, and is there with its headers. Raises TimeoutError or OutboundError.
         """
         try:
             async with self._client.stream(
                 method,
                 url,
-                headers={**headers, "Accept-Encoding": "identity"},  # `read` unpacks nothing
+                headers={**headers, "Accept-Encoding": "identity"},  # nothing is unpacked
                 json=json,
                 data=form,
                 content=content,
                 auth=auth,
             ) as answer:
-                yield answer
+                content = await _read(answer, max_bytes) if reads_errors or answer.is_success else b""
+                return Answer(answer.status_code, answer.reason_phrase, answer.headers, content)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise UnreachableError(_reason(error)) from error
         except httpx.TimeoutException as error:
@@ -87,7 +113,7 @@ class OutboundClient:
         await self._client.aclose()
 
 
-async def read(answer: Answer, max_bytes: int) -> bytes:
+async def _read(answer: httpx.Response, max_bytes: int) -> bytes:
     """Return the content of an answer as it was sent; raise TooLargeError as soon as it has more than `max_bytes`."""
     content = bytearray()
     async for part in answer.aiter_raw():

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from tracker.errors import TrackerError, UnavailableError
-from tracker.kit.outbound_http import OutboundClient, OutboundError, TooLargeError, read
+from tracker.kit.outbound_http import OutboundClient, OutboundError, TooLargeError
 from tracker.kit.timeouts import RequestTimeouts
 
 TIMEOUT_S: Final = 5.0
@@ -132,17 +132,17 @@ class ProviderClient:
     ) -> tuple[int, bytes]:
         headers = {"Accept": "application/json"}
         try:
-            async with (
-                self._timeouts.within(TIMEOUT_S),
-                self._client.call(method, url, headers=headers, form=form, auth=auth) as answer,
-            ):
-                return answer.status_code, await read(answer, max_bytes)
+            async with self._timeouts.within(TIMEOUT_S):
+                answer = await self._client.call(
+                    method, url, headers=headers, max_bytes=max_bytes, form=form, auth=auth
+                )
         except TimeoutError as error:
             raise ProviderUnavailableError("the identity provider did not answer in time") from error
         except TooLargeError as error:
             raise _unusable(str(error)) from error
         except (OutboundError, OSError) as error:
             raise ProviderUnavailableError("the identity provider cannot be reached") from error
+        return answer.status, answer.content
 
 
 T = TypeVar("T", bound=Struct)

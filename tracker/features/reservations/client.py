@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tracker.errors import TrackerError
 from tracker.features.reservations.domain import Attempt, ReservationId
-from tracker.kit.outbound_http import Answer, OutboundClient, OutboundError, TooLargeError, UnreachableError, read
+from tracker.kit.outbound_http import Answer, OutboundClient, OutboundError, TooLargeError, UnreachableError
 from tracker.telemetry import tracing
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -67,13 +67,10 @@ class ReservationClient:
         body = {"item": attempt.external_id, "quantity": attempt.quantity}
         headers = {"Idempotency-Key": attempt.key, "Accept": "application/json", **tracing.headers()}
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.call("POST", self._url, headers=headers, json=body) as answer,
-            ):
-                if not answer.is_success:
-                    raise _unsuccessful(answer)
-                content = await read(answer, MAX_ANSWER_BYTES)
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._client.call(
+                    "POST", self._url, headers=headers, json=body, max_bytes=MAX_ANSWER_BYTES, reads_errors=False
+                )
         except UnreachableError as error:
             raise UnansweredError(f"the service cannot be reached: {error}", is_down=True, was_asked=False) from error
         except TimeoutError as error:
@@ -82,8 +79,10 @@ class ReservationClient:
             raise UnansweredError(f"the service's answer cannot be used: {error}") from error
         except OutboundError as error:
             raise UnansweredError(f"the service did not answer: {error}", is_down=True) from error
+        if not answer.is_success:
+            raise _unsuccessful(answer)
         try:
-            reservation_id = _decode(content).reservation_id
+            reservation_id = _decode(answer.content).reservation_id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnansweredError(f"the service's answer cannot be used: {error}") from error
         if isinstance(reservation_id, str) and "\0" in reservation_id:
@@ -96,8 +95,8 @@ class ReservationClient:
 
 
 def _unsuccessful(answer: Answer) -> RefusedError | UnansweredError:
-    reason = f"the service answered {answer.status_code} {answer.reason_phrase}".rstrip()
-    if answer.is_client_error and answer.status_code not in ASK_AGAIN:
+    reason = f"the service answered {answer.status} {answer.reason}".rstrip()
+    if answer.is_client_error and answer.status not in ASK_AGAIN:
         return RefusedError(reason)
     return UnansweredError(
         reason, retry_after_s=_retry_after_s(answer.headers.get("retry-after", "")), is_down=answer.is_server_error

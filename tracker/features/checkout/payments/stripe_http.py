@@ -13,7 +13,7 @@ import stripe
 from msgspec import Struct
 
 from tracker.kit.backoff import about_s
-from tracker.kit.outbound_http import OutboundClient, OutboundError, TooLargeError, read
+from tracker.kit.outbound_http import OutboundClient, OutboundError, TooLargeError
 from tracker.telemetry import tracing
 
 # It would write a file into the home folder, and its id into each request. The library (16) has this switch for the
@@ -63,20 +63,23 @@ class HTTPClient(stripe.HTTPClient):
     ) -> tuple[bytes, int, Mapping[str, str]]:
         """Return body, status and headers; raise APIConnectionError, which says whether to try again."""
         try:
-            async with self._client.call(
-                method, url, headers={**headers, **tracing.headers()}, content=post_data
-            ) as answer:
-                body = await read(answer, MAX_ANSWER_BYTES)
+            answer = await self._client.call(
+                method,
+                url,
+                headers={**headers, **tracing.headers()},
+                max_bytes=MAX_ANSWER_BYTES,
+                content=post_data,
+            )
         except TooLargeError as error:
             raise _unanswered(f"the answer cannot be used: {error}", should_retry=False) from error
         except (TimeoutError, OutboundError) as error:
             raise _unanswered(f"no answer: {error}", should_retry=True) from error
         try:
-            _check(body)
+            _check(answer.content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            reason = f"the answer with status {answer.status_code} cannot be used: {error}"
+            reason = f"the answer with status {answer.status} cannot be used: {error}"
             raise _unanswered(reason, should_retry=answer.is_server_error) from error
-        return body, answer.status_code, answer.headers
+        return answer.content, answer.status, answer.headers
 
     async def sleep_async(self, secs: float) -> None:
         """Wait about `secs` before the next try; the library's own jitter leaves the first wait as it is."""

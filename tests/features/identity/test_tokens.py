@@ -16,9 +16,10 @@ from joserfc.jwk import Key, RSAKey
 from tests.support.clock import ManualClock
 from tests.support.oidc import ALGORITHMS, AUDIENCE, Provider, new_keys, oct_key, rsa_key, sign
 from tracker.errors import TrackerError, UnauthenticatedError
-from tracker.features.identity import provider_keys
+from tracker.features.identity import provider_cache
 from tracker.features.identity.client import ProviderUnavailableError
-from tracker.features.identity.provider_keys import Kept, Keys, parse_keys
+from tracker.features.identity.provider_cache import Kept
+from tracker.features.identity.provider_keys import Keys, parse_keys
 from tracker.features.identity.tokens import LEEWAY_S, MAX_TOKEN_CHARS, TokenVerifier
 
 PROVIDER = Provider("https://id.example")
@@ -387,7 +388,7 @@ def test_closing_ends_a_fetch() -> None:
 
 
 def test_new_keys_are_found_and_withdrawn_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_keys, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(provider_cache, "INTERVAL_S", 0.0)
     provider = Provider("https://id.example")
 
     async def fetch() -> bytes:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.features.carts import removal
+from tracker.features.carts import removal, store
 from tracker.features.feature_data import Contents, Erasing, FeatureData, Fields, grouped
 from tracker.ingest.items import CartId
 from tracker.kit.clock import stamp_time
@@ -26,7 +26,7 @@ class ExportedItem(Struct):
 
 
 async def _count(connection: AsyncConnection, cart_ids: Collection[CartId], _customer: str | None) -> Contents:
-    return _contents(await removal.count_items(connection, cart_ids))
+    return _contents(await store.count_items(connection, cart_ids))
 
 
 async def _erase_carts(connection: AsyncConnection, erasing: Erasing) -> Contents:
@@ -38,7 +38,7 @@ def _contents(by_cart: dict[CartId, int]) -> Contents:
 
 
 async def _export_carts(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, Fields]:
-    carts, items = await removal.read_carts(connection, cart_ids)
+    carts, items = await store.read_carts(connection, cart_ids)
     items_by_cart = grouped(items, "cart_id")
     return {
         row.id: {

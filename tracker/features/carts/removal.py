@@ -7,13 +7,12 @@ What is looked up for each cart is a scalar subquery, as PostgreSQL goes to the 
 of the size of the tables.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Row,
     Select,
     and_,
     delete,
@@ -125,21 +124,11 @@ async def needed_among(
     return set((await connection.execute(statement)).scalars())
 
 
-async def count_items(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, int]:
-    """Return the number of items of each cart that has any."""
-    held = select(items.c.cart_id, func.count()).where(among(items.c.cart_id, cart_ids)).group_by(items.c.cart_id)
-    return _by_cart(await connection.execute(held))
-
-
 async def delete_items(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, int]:
-    """Remove the items of some locked carts; return what `count_items` would have returned."""
+    """Remove the items of some locked carts; return what `store.count_items` would have returned."""
     removed = delete(items).where(among(items.c.cart_id, cart_ids)).returning(items.c.cart_id).cte("removed")
     by_cart = select(removed.c.cart_id, func.count()).group_by(removed.c.cart_id)
-    return _by_cart(await connection.execute(by_cart))
-
-
-def _by_cart(rows: Iterable[Any]) -> dict[CartId, int]:
-    return {CartId(row[0]): int(row[1]) for row in rows}
+    return {row.cart_id: row[1] for row in await connection.execute(by_cart)}
 
 
 async def delete_carts(connection: AsyncConnection, cart_ids: Collection[CartId]) -> None:
@@ -161,12 +150,3 @@ async def newest_stamp(connection: AsyncConnection, cart_ids: Collection[CartId]
     """Return the stamp of the newest write that is stored of some carts; 0 if none."""
     found = await connection.execute(select(func.coalesce(_NEWEST_STAMP, 0)).where(among(items.c.cart_id, cart_ids)))
     return int(found.scalar_one())
-
-
-async def read_carts(
-    connection: AsyncConnection, cart_ids: Collection[CartId]
-) -> tuple[list[Row[Any]], list[Row[Any]]]:
-    """Return some carts with all their columns, by their ids, and their items, first added first."""
-    found = select(carts).where(among(carts.c.id, cart_ids)).order_by(carts.c.id)
-    held = select(items).where(among(items.c.cart_id, cart_ids)).order_by(items.c.added_stamp)
-    return list(await connection.execute(found)), list(await connection.execute(held))

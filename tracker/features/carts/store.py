@@ -1,4 +1,4 @@
-"""The SQL of items. Never commits: the caller, who gives the connection, decides when.
+"""The SQL of items, and of carts as a whole. Never commits: the caller, who gives the connection, decides when.
 
 A batch is one statement whatever its size: arrays go in as nine parameters and come apart in
 `unnest` (measured at about twice the rate of an executemany of VALUES, and with no limit on the
@@ -20,6 +20,7 @@ The statement keeps to what CockroachDB and YugabyteDB also speak; on Citus the 
 that comes in the moment of a purchase may then stay in the purchased cart.
 """
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,6 +29,7 @@ from sqlalchemy import (
     Column,
     CompoundSelect,
     Integer,
+    Row,
     Select,
     Text,
     Uuid,
@@ -50,6 +52,7 @@ from sqlalchemy.sql.selectable import TextualSelect
 
 from tracker.features.carts.tables import carts, horizon, items
 from tracker.ingest.items import DEFAULT_QUANTITY, Batch, CartId, Item
+from tracker.postgres.conditions import among
 
 Written = tuple[CartId, str, int]
 """A written item: the cart, the item's external id and the quantity that is stored."""
@@ -223,3 +226,18 @@ async def read_items(connection: AsyncConnection, cart_id: CartId) -> dict[str, 
     """Return the stored items of a cart by external id, removed ones included."""
     rows = await connection.execute(_CART, {"cart_id": cart_id})
     return {external_id: Item(*fields) for external_id, *fields in rows}
+
+
+async def count_items(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, int]:
+    """Return the number of items of each cart that has any."""
+    held = select(items.c.cart_id, func.count()).where(among(items.c.cart_id, cart_ids)).group_by(items.c.cart_id)
+    return {row.cart_id: row[1] for row in await connection.execute(held)}
+
+
+async def read_carts(
+    connection: AsyncConnection, cart_ids: Collection[CartId]
+) -> tuple[list[Row[Any]], list[Row[Any]]]:
+    """Return some carts with all their columns, by their ids, and their items, first added first."""
+    found = select(carts).where(among(carts.c.id, cart_ids)).order_by(carts.c.id)
+    held = select(items).where(among(items.c.cart_id, cart_ids)).order_by(items.c.added_stamp)
+    return list(await connection.execute(found)), list(await connection.execute(held))

@@ -3,7 +3,7 @@
 from typing import Final
 
 from tracker.features.identity.domain import LOGIN_MAX_AGE_S, NO_LOGIN, RETURN_ADDRESS_RULE
-from tracker.features.identity.routes import Me
+from tracker.features.identity.dto import Me
 from tracker.web.openapi.examples import Examples
 
 _STRING: Final = {"type": "string"}

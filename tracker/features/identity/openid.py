@@ -23,7 +23,8 @@ from tracker.features.identity.domain import (
     check_return_address,
     check_same_site,
 )
-from tracker.features.identity.provider_keys import Kept, Keys
+from tracker.features.identity.provider_cache import Kept
+from tracker.features.identity.provider_keys import Keys
 from tracker.features.identity.service import Callback, Redirection
 from tracker.features.identity.session import SESSION_MAX_AGE_S, Login, Sealer, Session
 from tracker.features.identity.settings import IdentitySettings

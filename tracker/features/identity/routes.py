@@ -9,12 +9,12 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIType
 from litestar.params import QueryParameter, SkipValidation
 from litestar.response import Redirect
-from msgspec import Struct
 
 from tracker.features.carts.cookie import drop_cookie_header
 from tracker.features.identity.cookie import Cookie
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.features.identity.domain import MAX_RETURN_ADDRESS_CHARS, RETURN_ADDRESS_PATTERN, Caller, Customer
+from tracker.features.identity.dto import Me
 from tracker.features.identity.service import Callback, Identity
 from tracker.web.middleware.responses import NotStored
 from tracker.web.problems import AnyRequest, problem_spec
@@ -36,12 +36,6 @@ _RETURN_TO = text_parameter(
     examples=["/cart"],
 )
 Identities = NamedDependency[SkipValidation[Identity]]
-
-
-class Me(Struct):
-    """The customer who is logged in."""
-
-    subject: str
 
 
 def caller_of(request: AnyRequest) -> Caller:

@@ -28,6 +28,12 @@ Held = tuple[Item, int]
 """An item as a closed cart holds it, and the stamp at which that was closed."""
 
 
+def shown_items(items: Mapping[str, Item]) -> dict[str, Item]:
+    """Return the items of a cart by external id, first added first, without the removed ones."""
+    in_order = sorted(items.items(), key=lambda entry: entry[1].added_stamp)
+    return {external_id: item for external_id, item in in_order if item.effective_quantity > 0}
+
+
 def without_erased(batch: Batch, erased: Mapping[CartId, int]) -> Batch:
     """Return `batch` without the writes that have a stamp up to the one at which their cart was erased."""
     kept: Batch = {}

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.features.carts import store
-from tracker.features.carts.domain import CartItems
+from tracker.features.carts.domain import CartItems, shown_items
 from tracker.features.reservations.domain import NONE, PENDING, VISIBLE, Reservation
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.items import CartId, merge_items
@@ -42,11 +42,9 @@ class CartReader:
             found = await store.read_items(connection, cart_id)
             reserved = await self._reservations_of(connection, cart_id) if self._reservations_of else {}
         merge_items(found, waiting)
-        in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
         unknown = dict.fromkeys(waiting, PENDING if self._reservations_of else NONE)
         asked = {external_id: one for external_id, one in reserved.items() if one.status in VISIBLE}
         return {
             external_id: (item, asked.get(external_id) or unknown.get(external_id, NONE))
-            for external_id, item in in_order
-            if item.effective_quantity > 0
+            for external_id, item in shown_items(found).items()
         }

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tracker.errors import ConflictError, DatabaseUnavailableError, InvalidInputError, NotFoundError
 from tracker.features.carts import chains, store
 from tracker.features.carts.batch_writer import FollowUp
-from tracker.features.carts.domain import CartItems, new_cart_id
+from tracker.features.carts.domain import CartItems, new_cart_id, shown_items
 from tracker.features.carts.service import CartReader
 from tracker.features.customer_carts import store as customer_store
 from tracker.features.customer_carts.domain import Cart
@@ -169,8 +169,7 @@ async def end_of_chain(connection: AsyncConnection, cart_id: CartId) -> CartId |
 async def quantities(connection: AsyncConnection, cart_id: CartId) -> dict[str, int]:
     """Return the quantity of each item in a cart, by external id, first added first."""
     found = await store.read_items(connection, cart_id)
-    in_order = sorted(found.items(), key=lambda entry: entry[1].added_stamp)
-    return {external_id: item.effective_quantity for external_id, item in in_order if item.effective_quantity > 0}
+    return {external_id: item.effective_quantity for external_id, item in shown_items(found).items()}
 
 
 async def purchase(connection: AsyncConnection, cart_id: CartId, customer: str, stamp: int) -> CartId:

@@ -59,7 +59,7 @@ class CheckoutOperation(CartOperation):
     tags=["checkout"],
     **FOR_CUSTOMERS,
 )
-async def check_out(  # what Litestar hands in
+async def check_out(
     cart_id: Annotated[str, PathParameter(description="A cart of the customer")],
     data: JSONBody[CheckoutIn],
     request: AnyRequest,

@@ -35,7 +35,7 @@ from tracker.features.checkout.payments.protocol import (
 from tracker.features.customer_carts import service as customer_service
 from tracker.ingest.intake import Intake
 from tracker.ingest.items import CartId
-from tracker.kit.backoff import about_s
+from tracker.kit.backoff import about_s, longest_s
 from tracker.kit.clock import Stamper
 from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.request_database import RequestDatabase
@@ -229,12 +229,12 @@ class Checkout:
     async def _wait_until_settled(self, order: Order) -> None:
         """Return once another call has settled an order, or when none waits for the processor any more."""
         age_s = (datetime.now(UTC) - order.created_at).total_seconds()
-        wait_s = LOOK_AGAIN_S
+        looks = 0
         with contextlib.suppress(TimeoutError):
             async with self._timeouts.within(PAYMENT_TIMEOUT_S - max(0.0, age_s)):
                 while order.status is Status.PAYING:
-                    await asyncio.sleep(about_s(wait_s))
-                    wait_s = min(LOOK_AGAIN_CAP_S, 2 * wait_s)
+                    await asyncio.sleep(about_s(longest_s(looks, LOOK_AGAIN_S, LOOK_AGAIN_CAP_S)))
+                    looks += 1
                     async with self._database.transaction() as connection:
                         order = await store.find(connection, order.id) or order
 

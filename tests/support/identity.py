@@ -1,7 +1,7 @@
 """An identity provider's client as tests use one: with a stand-in for the provider, and callers of every kind."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,18 +27,29 @@ def with_openid(
     timeouts: RequestTimeouts | None = None,
 ) -> T:
     async def run() -> T:
-        openid = OpenID(
-            read_group(provider.env(), IdentitySettings),
-            clock or SystemClock(),
-            timeouts or RequestTimeouts(),
-            listed=None,
-        )
+        openid = openid_of(provider.env(), clock=clock, timeouts=timeouts)
         try:
             return await use(openid)
         finally:
             await openid.close()
 
     return asyncio.run(run())
+
+
+def openid_of(env: Mapping[str, str], *, clock: Clock | None = None, timeouts: RequestTimeouts | None = None) -> OpenID:
+    """Return what identifies the customers of the provider that the environment sets."""
+    settings = read_group(env, IdentitySettings)
+    assert settings.oidc_issuer is not None
+    assert settings.oidc_audience is not None
+    return OpenID(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        clock or SystemClock(),
+        timeouts or RequestTimeouts(),
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret,
+        listed=None,
+    )
 
 
 def bearer(token: str) -> Caller:

@@ -8,17 +8,14 @@ import time
 import pytest
 
 from tests.conftest import REPO, Database, StartTracker, Tracker
-from tests.support.identity import SHOP, bearer, with_cookie, with_openid
+from tests.support.identity import SHOP, bearer, openid_of, with_cookie, with_openid
 from tests.support.oidc import Answer, Provider, running_provider
 from tests.support.reservations import wait_until
 from tracker.errors import NotConfiguredError, UnauthenticatedError, UnavailableError
 from tracker.features.identity.domain import Caller
 from tracker.features.identity.openid import OpenID
 from tracker.features.identity.service import Callback, NoIdentity
-from tracker.features.identity.settings import IdentitySettings
-from tracker.kit.clock import SystemClock
 from tracker.kit.timeouts import RequestTimeouts
-from tracker.settings import read_group
 
 DISCOVERY = "/.well-known/openid-configuration"
 
@@ -44,7 +41,7 @@ def test_without_a_client_only_bearer_tokens_are_taken(provider: Provider) -> No
     env = {name: value for name, value in provider.env().items() if "CLIENT" not in name}
 
     async def run() -> None:
-        openid = OpenID(read_group(env, IdentitySettings), SystemClock(), RequestTimeouts(), listed=None)
+        openid = openid_of(env)
         caller = with_cookie("session", "x")
         assert (await openid.customer_of(bearer(provider.token()))).subject == "anna"
         with pytest.raises(UnauthenticatedError):

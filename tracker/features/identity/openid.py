@@ -11,7 +11,7 @@ import secrets
 from typing import Final
 from urllib.parse import urlencode
 
-from tracker.errors import ConfigurationError, InvalidInputError, NotConfiguredError, UnauthenticatedError
+from tracker.errors import InvalidInputError, NotConfiguredError, UnauthenticatedError
 from tracker.features.identity.client import CodeRefusedError, Discovery, ProviderClient
 from tracker.features.identity.cookie import Cookie, values_of
 from tracker.features.identity.domain import (
@@ -27,7 +27,6 @@ from tracker.features.identity.provider_cache import Kept
 from tracker.features.identity.provider_keys import Keys
 from tracker.features.identity.service import Callback, Redirection
 from tracker.features.identity.session import SESSION_MAX_AGE_S, Login, Sealer, Session
-from tracker.features.identity.settings import IdentitySettings
 from tracker.features.identity.tokens import TokenVerifier
 from tracker.kit.clock import Clock
 from tracker.kit.origins import Origins
@@ -46,24 +45,31 @@ class OpenID:
     """Identifies the customers of one provider, and logs them in and out."""
 
     def __init__(
-        self, settings: IdentitySettings, clock: Clock, timeouts: RequestTimeouts, *, listed: Origins | None
+        self,
+        issuer: str,
+        audience: str,
+        clock: Clock,
+        timeouts: RequestTimeouts,
+        *,
+        client_id: str | None,
+        client_secret: str | None,
+        listed: Origins | None,
     ) -> None:
-        """Take the provider from settings that name an issuer and an audience; `listed` are pages that may call."""
-        if settings.oidc_issuer is None or settings.oidc_audience is None:
-            raise ConfigurationError("TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE are not set")
-        self._issuer = settings.oidc_issuer
-        self._audience = settings.oidc_audience
+        """Take tokens of a provider that are made out to `audience`; `listed` are the origins of pages that may call.
+
+        Without `client_id` and `client_secret` nobody can log in with a browser.
+        """
+        self._issuer = issuer
+        self._audience = audience
         self._listed = listed
         self._clock = clock
-        self._client = ProviderClient(
-            self._issuer, timeouts, client_id=settings.oidc_client_id, client_secret=settings.oidc_client_secret
-        )
+        self._client = ProviderClient(issuer, timeouts, client_id=client_id, client_secret=client_secret)
         self._discovery = Kept(self._client.discover)
         self._keys = Keys(self._fetch_keys)
-        self._tokens = TokenVerifier(self._keys.find, self._issuer, clock)
+        self._tokens = TokenVerifier(self._keys.find, issuer, clock)
         self._browsers: _Browsers | None = None
-        if settings.oidc_client_id is not None and settings.oidc_client_secret is not None:
-            self._browsers = _Browsers(settings.oidc_client_id, settings.oidc_client_secret, self._issuer, clock)
+        if client_id is not None and client_secret is not None:
+            self._browsers = _Browsers(client_id, client_secret, issuer, clock)
 
     async def customer_of(self, caller: Caller) -> Customer:
         """Return who sent the request; see `Identity`."""

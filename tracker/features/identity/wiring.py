@@ -29,14 +29,22 @@ def serve(parts: Parts) -> Served:
 
 def _identity(parts: Parts) -> "Identity":
     settings = parts.settings[IdentitySettings]
-    if settings.oidc_issuer is None:
+    if settings.oidc_issuer is None or settings.oidc_audience is None:  # they are set together
         from tracker.features.identity.service import NoIdentity
 
         return NoIdentity()
     # joserfc, cryptography and httpx take 16 MB and 0.15 s: only where they are used.
     from tracker.features.identity.openid import OpenID
 
-    return OpenID(settings, parts.clock, parts.timeouts, listed=parts.settings[WebSettings].allowed_origins)
+    return OpenID(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        parts.clock,
+        parts.timeouts,
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret,
+        listed=parts.settings[WebSettings].allowed_origins,
+    )
 
 
 FEATURE = Feature(settings=IdentitySettings, serve=serve)

@@ -11,14 +11,12 @@ from typing import BinaryIO
 
 import click
 
-from tracker.cli.database import database_of
+from tracker.cli.database import migrated_database
 from tracker.errors import TrackerError
 from tracker.features.catalog.csv_file import FileError, ProductFile
 from tracker.features.catalog.service import Imported, export_products, import_products
 from tracker.postgres.engine import engine_on
-from tracker.postgres.schema import check_schema, upgrade_schema
 from tracker.runtime.features import load_settings
-from tracker.settings import DatabaseSettings
 
 
 class BadLinesError(TrackerError):
@@ -60,7 +58,7 @@ def import_(file: BinaryIO, *, skip_bad: bool) -> None:
 
     with _progress(file) as on_read:
         products = ProductFile(file, bad.report, on_read)
-        with _migrated_database() as url:
+        with _database() as url:
             done = asyncio.run(_import(url, products, bad.report, confirm))
     click.echo(
         f"{done.total} products: {done.new} new, {done.changed} changed, {done.unchanged} unchanged, "
@@ -79,7 +77,7 @@ def export(file: BinaryIO) -> None:
         except OSError as error:
             raise FileError(f"the file cannot be written: {error.strerror}") from error
 
-    with _migrated_database() as url:
+    with _database() as url:
         count = asyncio.run(_export(url, write))
     file.flush()
     click.echo(f"{count} products", err=True)
@@ -98,14 +96,9 @@ async def _export(url: str, write: Callable[[bytes], Awaitable[None]]) -> int:
         return await export_products(engine, write)
 
 
-@contextlib.contextmanager
-def _migrated_database() -> Iterator[str]:
-    settings = load_settings(os.environ)
-    with database_of(settings) as url:
-        if settings[DatabaseSettings].database_url is None:
-            upgrade_schema(url)  # as `tracker serve` does: products may come before the first start
-        check_schema(url)
-        yield url
+def _database() -> contextlib.AbstractContextManager[str]:
+    # As for `tracker serve`: products may come before the first start.
+    return migrated_database(load_settings(os.environ), upgrades_embedded=True)
 
 
 @contextlib.contextmanager

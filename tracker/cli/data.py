@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 import click
 
-from tracker.cli.database import database_of
+from tracker.cli.database import migrated_database
 from tracker.errors import InvalidInputError, NotFoundError
 from tracker.features.carts.domain import parse_cart_id
 from tracker.features.data_lifecycle import service
@@ -26,7 +26,6 @@ from tracker.ingest.worker_folders import worker_folders
 from tracker.kit.clock import stamp_at
 from tracker.kit.files import SystemFiles
 from tracker.postgres.engine import engine_on
-from tracker.postgres.schema import check_schema
 from tracker.runtime.features import all_data, load_settings
 from tracker.settings import FolderSettings
 
@@ -40,8 +39,7 @@ _PROGRESS_STEPS: Final = 0x10000
 def _database() -> Iterator[tuple[str, Path]]:
     """Yield the URL of the migrated database, and the data folder."""
     settings = load_settings(os.environ)
-    with database_of(settings) as url:
-        check_schema(url)
+    with migrated_database(settings) as url:
         yield url, settings[FolderSettings].data_dir
 
 

@@ -10,12 +10,11 @@ from collections.abc import Callable
 
 import click
 
-from tracker.cli.database import database_of
+from tracker.cli.database import migrated_database
 from tracker.ingest.worker_folders import claim_folder
 from tracker.kit.clock import SLOTS
 from tracker.kit.loading import loading
 from tracker.postgres.engine import display_of
-from tracker.postgres.schema import check_schema, upgrade_schema
 from tracker.runtime.features import check_jobs, check_serving, load_settings
 from tracker.settings import DatabaseSettings, FolderSettings, ProcessSettings, Settings, Switch, WebSettings
 from tracker.web.server.listener import DEFAULT_PORT, check_tls, listening
@@ -39,10 +38,7 @@ def serve(host: str, port: int, workers: int) -> None:
         pass  # what is wrong with it, as with the others, is said before anything is promised
     if settings[ProcessSettings].jobs is Switch.ON:
         check_jobs(settings)
-    with database_of(settings, join=False) as url:
-        if settings[DatabaseSettings].database_url is None:
-            upgrade_schema(url)
-        check_schema(url)
+    with migrated_database(settings, join=False, upgrades_embedded=True) as url:
         serve_on = _alone(settings, url) if workers == 1 else _supervised(workers, url)
         with listening(host, port) as listener:
             _say_ready(settings, url, listener)

@@ -5,11 +5,10 @@ import os
 
 import click
 
-from tracker.cli.database import database_of
+from tracker.cli.database import migrated_database
 from tracker.features.warranties.jobs import create_all, missing
 from tracker.features.warranties.wiring import archive_of
 from tracker.postgres.engine import engine_on
-from tracker.postgres.schema import check_schema
 from tracker.runtime.features import load_settings
 from tracker.settings import Settings
 
@@ -27,8 +26,7 @@ def archive_(*, repair: bool) -> None:
     Those of the last moments are usually on their way. It may run at any time, and again.
     """
     settings = load_settings(os.environ)
-    with database_of(settings) as url:
-        check_schema(url)
+    with migrated_database(settings) as url:
         looked_at, lacking = asyncio.run(_look(settings, url, repair=repair))
     done = "now they are" if repair else "--missing puts them there"
     click.echo(f"{looked_at} warranties, {lacking} of them not in the archive{f'; {done}' if lacking else ''}")

@@ -7,9 +7,8 @@ import os
 import click
 import uvloop
 
-from tracker.cli.database import database_of
+from tracker.cli.database import migrated_database
 from tracker.metrics.scrape_port import metrics_on
-from tracker.postgres.schema import check_schema
 from tracker.runtime.features import check_jobs, load_settings
 from tracker.runtime.job_runners import Jobs, run_jobs_until_told
 from tracker.runtime.metric_sources import database_sources, families_by_name
@@ -28,8 +27,7 @@ def worker(metrics_port: int | None, metrics_host: str) -> None:
     """
     settings = load_settings(os.environ)
     check_jobs(settings)  # what is wrong with it is said before anything is promised
-    with database_of(settings) as url:
-        check_schema(url)
+    with migrated_database(settings) as url:
 
         def beside(jobs: Jobs) -> contextlib.AbstractAsyncContextManager[None]:
             if metrics_port is None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tracker.kit.background_task import cancel, end, wait_for_event
+from tracker.kit.background_task import cancel, close_within, end, wait_for_event
 
 LONG_S: Final = 3600.0
 
@@ -111,3 +111,30 @@ def test_what_a_task_raises_does_not_stop_who_ends_it() -> None:
         assert isinstance(task.exception(), ValueError)
 
     asyncio.run(main())
+
+
+def test_connections_that_do_not_close_in_time_are_left(caplog: pytest.LogCaptureFixture) -> None:
+    async def hang() -> None:
+        await asyncio.sleep(LONG_S)
+
+    assert took_s(close_within(hang, 0.05)) < 30
+    assert ("connections did not end in order", "TimeoutError()") in said(caplog)
+
+
+def test_connections_that_cannot_be_closed_hinder_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise OSError("gone")
+
+    asyncio.run(close_within(fail, LONG_S))
+    assert said(caplog) == [("connections did not end in order", "OSError('gone')")]
+
+
+def test_connections_that_close_in_order_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+    asyncio.run(close_within(lambda: work_for(0.01, done), LONG_S))
+    assert done == ["worked"]
+    assert said(caplog) == []
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.getMessage(), record.__dict__["error"]) for record in caplog.records]

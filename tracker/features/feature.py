@@ -6,7 +6,7 @@ they are built: a process that does not need them is smaller and starts sooner.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from tracker.settings import Settings, SettingsGroup
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
     DatabaseSource = Callable[[AsyncConnection], Awaitable[Iterable[Sample]]]
 
 T = TypeVar("T")
+
+CLOSE_TIMEOUT_S: Final = 0.5
+"""Seconds that a feature's connections to others get to close in order."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +88,7 @@ class Served:
     """Ends what was accepted, when the process stops; called while PostgreSQL can still be used."""
 
     close: Callable[[], Awaitable[None]] | None = None
-    """Closes connections to others; not waited for long."""
+    """Closes connections to others, within `CLOSE_TIMEOUT_S`."""
 
 
 class JobParts(NamedTuple):
@@ -114,7 +117,7 @@ class FeatureJobs:
     """Returns what they count."""
 
     close: Callable[[], Awaitable[None]] | None = None
-    """Closes connections to others, once the runners have ended; not waited for long."""
+    """Closes connections to others, once the runners have ended, within `CLOSE_TIMEOUT_S`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,23 +2,8 @@
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
-
-LET_GO_TIMEOUT_S: Final = 0.5
-"""Seconds that connections to somebody else's service get to end."""
-
-logger = logging.getLogger(__name__)
-
-
-async def let_go(closing: Awaitable[None]) -> None:
-    """Wait for connections to others to end, but not for long: nothing depends on it."""
-    try:
-        async with asyncio.timeout(LET_GO_TIMEOUT_S):
-            await closing
-    except Exception as error:  # noqa: BLE001  # whatever it was, the process ends
-        logger.warning("connections did not end in order", extra={"error": repr(error)})
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 
 class RequestTimeouts:

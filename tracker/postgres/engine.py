@@ -4,7 +4,6 @@ asyncpg reads the URL itself, so that it means what it means to libpq (`sslmode`
 `host`, `PGPASSWORD`, `~/.pgpass`); SQLAlchemy's own URL parser would hand `sslmode` on and fail.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
@@ -13,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tracker.errors import ConfigurationError
+from tracker.kit.background_task import close_within
 from tracker.postgres.connection import COMMAND_TIMEOUT_S, LOCK_TIMEOUT_S, Connector, PooledConnection
 
 DISPOSE_TIMEOUT_S: Final = 1.0
@@ -45,9 +45,7 @@ def display_of(url: str) -> str:
 
 async def dispose(engine: AsyncEngine) -> None:
     """Close the connections of an engine; a server that hangs is not waited for."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DISPOSE_TIMEOUT_S):
-            await engine.dispose()
+    await close_within(engine.dispose, DISPOSE_TIMEOUT_S)
 
 
 def create_engine(

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from tracker.features.carts.wiring import writer_on
-from tracker.features.feature import Parts, Served
+from tracker.features.feature import CLOSE_TIMEOUT_S, Parts, Served
 from tracker.ingest.metrics import pipeline_samples
 from tracker.ingest.pipeline import Pipeline
 from tracker.ingest.worker_folders import WorkerFolder
+from tracker.kit.background_task import close_within
 from tracker.kit.clock import Clock, SystemClock
 from tracker.kit.files import Files, SystemFiles
-from tracker.kit.timeouts import RequestTimeouts, let_go
+from tracker.kit.timeouts import RequestTimeouts
 from tracker.metrics import process_state
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
@@ -113,7 +114,7 @@ class Context:
                     await served.finish()
             await self.pipeline.close()
             await asyncio.gather(
-                *(let_go(one.close()) for one in self.features if one.close is not None),
+                *(close_within(one.close, CLOSE_TIMEOUT_S) for one in self.features if one.close is not None),
                 dispose(self._write_engine),
                 dispose(self._request_engine),
             )

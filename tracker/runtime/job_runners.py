@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
 
-from tracker.features.feature import Feature, FeatureJobs, JobParts
+from tracker.features.feature import CLOSE_TIMEOUT_S, Feature, FeatureJobs, JobParts
 from tracker.jobs.metrics import ended_samples
-from tracker.kit.timeouts import let_go
+from tracker.kit.background_task import close_within
 from tracker.postgres.engine import create_engine, dispose
 from tracker.runtime.features import FEATURES
 from tracker.settings import DatabaseSettings, Settings
@@ -52,7 +52,7 @@ async def running_jobs(settings: Settings, *, url: str, tracer: Tracer | None = 
             if jobs is not None:
                 running[feature] = jobs
                 if jobs.close is not None:
-                    stack.push_async_callback(_let_go, jobs.close)
+                    stack.push_async_callback(close_within, jobs.close, CLOSE_TIMEOUT_S)
         runners = [runner for jobs in running.values() for runner in jobs.runners]
         for runner in runners:
             runner.start()
@@ -60,10 +60,6 @@ async def running_jobs(settings: Settings, *, url: str, tracer: Tracer | None = 
             yield Jobs(running)
         finally:
             await asyncio.gather(*(runner.close() for runner in runners))
-
-
-async def _let_go(close: Callable[[], Awaitable[None]]) -> None:
-    await let_go(close())
 
 
 async def run_jobs_until_told(

@@ -24,6 +24,7 @@ from tracker.errors import (
     UnavailableError,
     UnsupportedMediaTypeError,
 )
+from tracker.web.header_lines import lines_of
 from tracker.web.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES
 
 BODY_TOO_LARGE: Final = f"the body must be at most {MAX_BODY_BYTES} bytes"
@@ -147,7 +148,7 @@ def status_and_headers(error: TrackerError) -> tuple[int, dict[str, str]]:
 def status_and_lines(error: TrackerError) -> tuple[int, bytes]:
     """Return the same, with the headers as the lines that are sent; those who use no Litestar need them."""
     status, headers = status_and_headers(error)
-    return status, b"".join(b"%b: %b\r\n" % (name.lower().encode(), value.encode()) for name, value in headers.items())
+    return status, lines_of((name.lower().encode(), value.encode()) for name, value in headers.items())
 
 
 def problem_of(status: int, error: TrackerError) -> Problem:

@@ -18,6 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.errors import ForbiddenError, InvalidInputError, TrackerError
 from tracker.kit.origins import SAFE_METHODS, Hosts, Origins
+from tracker.web.header_lines import lines_of
 from tracker.web.problems import AnyRequest, response_to
 
 PREFLIGHT_MAX_AGE_S: Final = 600
@@ -45,11 +46,6 @@ _PREFLIGHT: Final[_HeaderList] = [
 ]
 
 _VARY: Final = (b"vary", b"Origin")
-
-
-def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return headers as the bytes that are sent."""
-    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 SECURITY_HEADERS: Final = {False: _SECURITY, True: [*_SECURITY, _HSTS]}

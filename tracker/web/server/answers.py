@@ -5,7 +5,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from tracker.errors import UnavailableError
 from tracker.telemetry.request_id import HEADER, new_request_id
-from tracker.web.middleware.browser_policy import SECURITY_LINES, lines_of
+from tracker.web.header_lines import lines_of
+from tracker.web.middleware.browser_policy import SECURITY_LINES
 from tracker.web.problems import PROBLEM_MEDIA_TYPE, problem, status_and_lines
 
 
@@ -28,8 +29,7 @@ class AnswerHeads(dict[int, bytes]):
 
     def __missing__(self, status: int) -> bytes:
         """Make the start of an answer with this status."""
-        lines = b"".join(b"%b: %b\r\n" % header for header in self.headers)
-        head = self[status] = STATUS_LINE[status] + lines
+        head = self[status] = STATUS_LINE[status] + lines_of(self.headers)
         return head
 
 

@@ -4,7 +4,7 @@ So the rest of Tracker names no feature but in one list (`tracker.runtime.featur
 they are built: a process that does not need them is smaller and starts sooner.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
     from litestar.di import Provide
     from litestar.types import ControllerRouterHandler
     from sqlalchemy import Table
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from tracker.features.feature_data import FeatureData
     from tracker.ingest.pipeline import Pipeline
@@ -23,14 +23,12 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
     from tracker.kit.clock import Clock
     from tracker.kit.timeouts import RequestTimeouts
     from tracker.postgres.request_database import RequestDatabase
-    from tracker.telemetry.families import Family, Sample
+    from tracker.telemetry.families import DatabaseSource, Family, Source
     from tracker.telemetry.tracing import Tracer
     from tracker.web.fast_lane.interface import FindAnswerer
     from tracker.web.middleware.browser_policy import BrowserPolicy
     from tracker.web.openapi.examples import Examples
     from tracker.web.rate_limit import RateLimits
-
-    DatabaseSource = Callable[[AsyncConnection], Awaitable[Iterable[Sample]]]
 
 T = TypeVar("T")
 
@@ -81,7 +79,7 @@ class Served:
     lanes: "Mapping[bytes, FindAnswerer]" = field(default_factory=dict)
     """Fast lanes, which answer plain POST requests before Litestar is asked, by path."""
 
-    samples: "Callable[[], Iterable[Sample]]" = tuple
+    samples: "Source" = tuple
     """Returns what it counts."""
 
     finish: Callable[[], Awaitable[None]] | None = None
@@ -113,7 +111,7 @@ class FeatureJobs:
     """The jobs of a feature."""
 
     runners: "Sequence[JobRunner]"
-    samples: "Callable[[], Iterable[Sample]]"
+    samples: "Source"
     """Returns what they count."""
 
     close: Callable[[], Awaitable[None]] | None = None
@@ -126,7 +124,7 @@ class FeatureMetrics:
 
     families: "Sequence[Family]"
 
-    idle_samples: "Callable[[], Iterable[Sample]]" = tuple
+    idle_samples: "Source" = tuple
     """Returns what its jobs count where they do not run: zeros."""
 
     stored_samples: "Sequence[DatabaseSource]" = ()

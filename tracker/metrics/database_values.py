@@ -7,17 +7,15 @@ comes.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.errors import TrackerError
 from tracker.kit.background_task import cancel
 from tracker.metrics.process_state import POSTGRES_UP
 from tracker.metrics.values import Values
 from tracker.postgres.request_database import RequestDatabase
-from tracker.telemetry.families import Families, Sample
+from tracker.telemetry.families import DatabaseSource, Families, Sample
 
 CLOSE_TIMEOUT_S: Final = 0.1
 """Seconds to wait for a canceled query to end; one to a PostgreSQL that hangs does not end, and is left behind."""
@@ -27,9 +25,6 @@ WAIT_S: Final = 1.0
 
 FRESH_S: Final = 5.0
 """Seconds that an answer of PostgreSQL is reused before it is asked again."""
-
-DatabaseSource = Callable[[AsyncConnection], Awaitable[Iterable[Sample]]]
-"""Function that reads samples from the database."""
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from wsgiref.simple_server import WSGIRequestHandler
 
 from tracker.errors import ConfigurationError
 from tracker.kit.timeouts import RequestTimeouts
-from tracker.metrics.database_values import WAIT_S, DatabaseSource, DatabaseValues
+from tracker.metrics.database_values import WAIT_S, DatabaseValues
 from tracker.metrics.exposition import Collected
-from tracker.metrics.service import Metrics, Source
+from tracker.metrics.service import Metrics
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
-from tracker.telemetry.families import Families
+from tracker.telemetry.families import DatabaseSource, Families, Source
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

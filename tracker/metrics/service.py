@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Final, TypeVar
@@ -14,7 +14,7 @@ from tracker.metrics.exposition import Exposition, expose
 from tracker.metrics.process_state import BUILD_INFO
 from tracker.metrics.values import Values
 from tracker.metrics.worker_files import Workers
-from tracker.telemetry.families import Families, Sample
+from tracker.telemetry.families import Families, Sample, Source
 
 PUBLISH_S: Final = 1.0
 """Seconds between two writes of a worker's values: they are at most that old when another worker is scraped."""
@@ -23,9 +23,6 @@ LAST_PUBLISH_TIMEOUT_S: Final = 0.5
 """Seconds that the last write of the values may take when the process stops; a disk that hangs is not waited for."""
 
 T = TypeVar("T")
-
-Source = Callable[[], Iterable[Sample]]
-"""Function that returns samples of a part of this process, as they are now."""
 
 logger = logging.getLogger(__name__)
 

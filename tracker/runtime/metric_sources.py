@@ -3,10 +3,9 @@
 from tracker.ingest import metrics as ingest
 from tracker.jobs import metrics as jobs
 from tracker.metrics import process_state
-from tracker.metrics.database_values import DatabaseSource
 from tracker.runtime.features import FEATURES
 from tracker.telemetry import request_metrics
-from tracker.telemetry.families import Families, Family
+from tracker.telemetry.families import DatabaseSource, Families, Family
 
 
 def all_families() -> list[Family]:

@@ -8,10 +8,13 @@ Names are those of Prometheus' conventions: base units, `_total` for what only g
 """
 
 import enum
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tracker.telemetry.histogram import Histogram
+
+if TYPE_CHECKING:  # what counts does not load SQLAlchemy
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class Kind(enum.Enum):
@@ -57,3 +60,10 @@ class Sample(NamedTuple):
     value: float | Histogram
     labels: tuple[str, ...] = ()
     """Values of the labels, in the order of `Family.labels`."""
+
+
+Source = Callable[[], Iterable[Sample]]
+"""Function that returns samples of a part of this process, as they are now."""
+
+DatabaseSource: TypeAlias = "Callable[[AsyncConnection], Awaitable[Iterable[Sample]]]"
+"""Function that reads samples from the database."""

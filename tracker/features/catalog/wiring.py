@@ -17,9 +17,7 @@ def serve(parts: Parts) -> Served:
     from tracker.web.dependencies import given
 
     catalog = Catalog(parts.database)
-    return Served(
-        services=[catalog], routes=[routes.show_catalog], dependencies={"catalog": given(catalog)}, examples=EXAMPLES
-    )
+    return Served(routes=[routes.show_catalog], dependencies={"catalog": given(catalog)}, examples=EXAMPLES)
 
 
 def tables() -> "Sequence[Table]":

@@ -47,7 +47,6 @@ def serve(parts: Parts) -> Served:
         follow_up=follow_up_of(parts.settings),
     )
     return Served(
-        services=[checkout],
         routes=handlers,
         dependencies={"checkout": given(checkout)},
         examples=EXAMPLES,

@@ -21,7 +21,6 @@ def serve(parts: Parts) -> Served:
         parts.database, parts.pipeline.intake, parts.service(CartReader), follow_up_of(parts.settings)
     )
     return Served(
-        services=[carts],
         routes=[
             routes.create_cart,
             routes.claim_cart,

@@ -32,7 +32,6 @@ def serve(parts: Parts) -> Served:
         rates=load_rates(parts.settings[WarrantySettings].warranty_rates),
     )
     return Served(
-        services=[warranties],
         routes=[routes.create_warranty, routes.list_warranties, routes.show_warranty],
         dependencies={"warranties": given(warranties)},
         examples=EXAMPLES,

@@ -76,9 +76,10 @@ import tracker.cli.registry, tracker.telemetry.logs, tracker.cli.serve
 from tracker.runtime.application import create_app
 from tracker.ingest.worker_folders import claim_folder
 from tracker.runtime.context import Context
-from tracker.settings import Settings
+from tracker.runtime.features import load_settings
+from tracker.telemetry.request_counts import RequestCounts
 with claim_folder(Path(sys.argv[1]), 0) as folder:
-    create_app(Context(Settings(), url="postgresql://127.0.0.1:1/none", folder=folder))
+    create_app(Context(load_settings({}), url="postgresql://127.0.0.1:1/none", folder=folder), RequestCounts())
 print(*sys.modules)
 """
 

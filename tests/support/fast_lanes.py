@@ -112,7 +112,7 @@ async def serving(
         own = settings_of(data_dir=folder, ack=ack, flush_interval_ms=1, **more)
         context = Context(own, url=database.url, folder=claimed, clock=clock or ManualClock(1_000_000))
         http: Any = protocol(make_lane(context))
-        app = create_app(context)
+        app = create_app(context, None)
         server = uvicorn.Server(uvicorn.Config(app, http=http, log_config=None, port=0, server_header=False))
         task = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it

@@ -61,8 +61,8 @@ async def metrics_on(
     from prometheus_client.exposition import ThreadingWSGIServer  # noqa: PLC0415
 
     engine = create_engine(url)
-    metrics = Metrics(families)
-    metrics.watch(source, stored=DatabaseValues(RequestDatabase(engine, RequestTimeouts()), families, stored))
+    database = RequestDatabase(engine, RequestTimeouts())
+    metrics = Metrics(families, [source], stored=DatabaseValues(database, families, stored), workers=None)
     registry = CollectorRegistry()
     registry.register(_OfLoop(metrics))
     try:

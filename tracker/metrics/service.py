@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Final, TypeVar
@@ -28,27 +28,27 @@ logger = logging.getLogger(__name__)
 
 
 class Metrics:
-    """The metrics of a process: of this one alone, unless it is `published`."""
+    """The metrics of a process."""
 
-    def __init__(self, families: Families) -> None:
-        """Show all of `families`, with the values of what is watched."""
+    def __init__(
+        self, families: Families, sources: Sequence[Source], *, stored: DatabaseValues, workers: Workers | None
+    ) -> None:
+        """Show all of `families`: what `sources` count, and what `stored` reads.
+
+        With `workers` it is what all of them have counted, else this process alone.
+        """
         self._families = families
-        self._workers: Workers | None = None
-        self._sources: list[Source] = []
-        self._stored: DatabaseValues | None = None
+        self._sources = sources
+        self._stored = stored
+        self._workers = workers
         self._stopping = asyncio.Event()
         # One thread, so that what was read later is written later.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._version = metadata.version("tracker")
 
-    def watch(self, *sources: Source, stored: DatabaseValues) -> None:
-        """Add the samples of `sources`, and the values of `stored`, to what is shown."""
-        self._sources.extend(sources)
-        self._stored = stored
-
     async def values(self) -> Values:
         """Return all values that are shown."""
-        stored = Values(self._families) if self._stored is None else await self._stored.read()
+        stored = await self._stored.read()
         live = self._live()
         total = live if self._workers is None else await self._in_thread(self._workers.total, live)
         total.add(stored)
@@ -60,10 +60,12 @@ class Metrics:
         return await self._in_thread(expose, await self.values(), accept)
 
     @contextlib.asynccontextmanager
-    async def published(self, workers: Workers) -> AsyncIterator[None]:
-        """Add up all `workers`, and keep the values of this one while the block runs, and once more at its end."""
-        self._workers = workers
-        task = asyncio.create_task(self._publish(workers), name="metrics")
+    async def published(self) -> AsyncIterator[None]:
+        """Keep the values of this worker for the others while the block runs, and once more at its end."""
+        if self._workers is None:
+            yield
+            return
+        task = asyncio.create_task(self._publish(self._workers), name="metrics")
         try:
             yield
         finally:
@@ -74,8 +76,7 @@ class Metrics:
 
     async def close(self) -> None:
         """Stop asking PostgreSQL."""
-        if self._stored is not None:
-            await self._stored.close()
+        await self._stored.close()
 
     async def _publish(self, workers: Workers) -> None:
         while not self._stopping.is_set():

@@ -15,10 +15,9 @@ from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
 from tracker.metrics.worker_files import Workers
 from tracker.runtime.context import Context
-from tracker.runtime.job_runners import Jobs, running_jobs
+from tracker.runtime.job_runners import Jobs
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.settings import FolderSettings, ProcessSettings, Switch
-from tracker.telemetry.families import Families
 from tracker.telemetry.request_counts import RequestCounts
 from tracker.telemetry.request_metrics import request_samples
 from tracker.web import health_routes
@@ -45,38 +44,31 @@ class _Application(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def create_app(context: Context, request_counts: RequestCounts | None = None) -> Litestar:
+def create_app(context: Context, request_counts: RequestCounts | None) -> Litestar:
     """Return the application that serves `context`, which runs as long as the application does.
 
-    Whoever serves it counts the requests in `request_counts`; None: they are not counted, and nothing is shown.
+    Whoever serves it counts the requests in `request_counts`; None: they are not counted, and no metrics are shown.
     """
-    process = context.settings[ProcessSettings]
-    shows_metrics = process.metrics is Switch.ON
-    families = families_by_name()
-    metrics = Metrics(families)
+    jobs = Jobs()
+    metrics = None if request_counts is None else _metrics(context, request_counts, jobs)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with (
-            metrics.published(_workers(context, families)) if shows_metrics else contextlib.nullcontext(),
+            contextlib.nullcontext() if metrics is None else metrics.published(),
             context.running(),
-            _jobs_of(context) as jobs,
+            _running(jobs, context),
         ):
-            metrics.watch(
-                partial(request_samples, request_counts or RequestCounts()),
-                context.samples,
-                jobs.samples,
-                stored=DatabaseValues(context.database, families, database_sources()),
-            )
             yield
-            await metrics.close()
+            if metrics is not None:
+                await metrics.close()
 
     app = _Application(
         route_handlers=[
             *(route for served in context.features for route in served.routes),
             health_routes.live,
             health_routes.ready,
-            *([show_metrics] if shows_metrics else []),
+            *([] if metrics is None else [show_metrics]),
         ],
         dependencies={
             **{name: one for served in context.features for name, one in served.dependencies.items()},
@@ -101,12 +93,24 @@ def _examples(context: Context) -> Examples:
     return joined([OF_ALL, health_routes.EXAMPLES, *of_features])
 
 
-def _jobs_of(context: Context) -> contextlib.AbstractAsyncContextManager[Jobs]:
+def _running(jobs: Jobs, context: Context) -> contextlib.AbstractAsyncContextManager[None]:
     if context.settings[ProcessSettings].jobs is Switch.OFF:
-        return contextlib.nullcontext(Jobs())
-    return running_jobs(context.settings, url=context.url, tracer=context.tracer)
+        return contextlib.nullcontext()
+    return jobs.running(context.settings, url=context.url, tracer=context.tracer)
 
 
-def _workers(context: Context, families: Families) -> Workers:
-    data_dir = context.settings[FolderSettings].data_dir
-    return Workers(data_dir, context.folder, families, of_each=DeadLetterCounts().samples, of_dead=orphaned_samples)
+def _metrics(context: Context, request_counts: RequestCounts, jobs: Jobs) -> Metrics:
+    """Return the metrics of a process that serves, with those of the other workers of its data folder."""
+    families = families_by_name()
+    return Metrics(
+        families,
+        [partial(request_samples, request_counts), context.samples, jobs.samples],
+        stored=DatabaseValues(context.database, families, database_sources()),
+        workers=Workers(
+            context.settings[FolderSettings].data_dir,
+            context.folder,
+            families,
+            of_each=DeadLetterCounts().samples,
+            of_dead=orphaned_samples,
+        ),
+    )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 from tracker.features.feature import CLOSE_TIMEOUT_S, Feature, FeatureJobs, JobParts
@@ -22,10 +22,10 @@ reservations."""
 
 
 class Jobs:
-    """The jobs that run in a process, by their features; those of a feature that is switched off do not run."""
+    """The jobs of a process, by their features; those of a feature that is switched off do not run."""
 
-    def __init__(self, running: Mapping[Feature, FeatureJobs] | None = None) -> None:
-        self._running = running or {}
+    def __init__(self) -> None:
+        self._running: dict[Feature, FeatureJobs] = {}
         self._idle = {one: one.metrics().idle_samples for one in FEATURES if one.metrics is not None}
 
     def samples(self) -> Iterator[Sample]:
@@ -37,29 +37,27 @@ class Jobs:
             for runner in jobs.runners:
                 yield from ended_samples(runner.ended)
 
-
-@contextlib.asynccontextmanager
-async def running_jobs(settings: Settings, *, url: str, tracer: Tracer | None = None) -> AsyncIterator[Jobs]:
-    """Run the jobs on the database at `url` while the block runs; without `tracer` nothing is traced."""
-    async with contextlib.AsyncExitStack() as stack:
-        connections = settings[DatabaseSettings].job_connections
-        engine = create_engine(url, pool_size=connections, pool_timeout_s=CONNECTION_TIMEOUT_S)
-        stack.push_async_callback(dispose, engine)
-        parts = JobParts(settings, url, engine, tracer)
-        running: dict[Feature, FeatureJobs] = {}
-        for feature in FEATURES:
-            jobs = None if feature.jobs is None else feature.jobs(parts)
-            if jobs is not None:
-                running[feature] = jobs
-                if jobs.close is not None:
-                    stack.push_async_callback(close_within, jobs.close, CLOSE_TIMEOUT_S)
-        runners = [runner for jobs in running.values() for runner in jobs.runners]
-        for runner in runners:
-            runner.start()
-        try:
-            yield Jobs(running)
-        finally:
-            await asyncio.gather(*(runner.close() for runner in runners))
+    @contextlib.asynccontextmanager
+    async def running(self, settings: Settings, *, url: str, tracer: Tracer | None) -> AsyncIterator[None]:
+        """Run the jobs on the database at `url` while the block runs; without `tracer` nothing is traced."""
+        async with contextlib.AsyncExitStack() as stack:
+            connections = settings[DatabaseSettings].job_connections
+            engine = create_engine(url, pool_size=connections, pool_timeout_s=CONNECTION_TIMEOUT_S)
+            stack.push_async_callback(dispose, engine)
+            parts = JobParts(settings, url, engine, tracer)
+            for feature in FEATURES:
+                jobs = None if feature.jobs is None else feature.jobs(parts)
+                if jobs is not None:
+                    self._running[feature] = jobs
+                    if jobs.close is not None:
+                        stack.push_async_callback(close_within, jobs.close, CLOSE_TIMEOUT_S)
+            runners = [runner for jobs in self._running.values() for runner in jobs.runners]
+            for runner in runners:
+                runner.start()
+            try:
+                yield
+            finally:
+                await asyncio.gather(*(runner.close() for runner in runners))
 
 
 async def run_jobs_until_told(
@@ -72,8 +70,9 @@ async def run_jobs_until_told(
     """Run the jobs until SIGINT or SIGTERM, and meanwhile what is `beside` them."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
+    jobs = Jobs()
     with _handled(loop, told):
-        async with running_jobs(settings, url=url, tracer=tracer) as jobs, beside(jobs):
+        async with jobs.running(settings, url=url, tracer=tracer), beside(jobs):
             await told.wait()
 
 

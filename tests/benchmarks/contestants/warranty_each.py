@@ -26,7 +26,7 @@ from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
 from tracker.runtime.features import load_settings
-from tracker.runtime.job_runners import running_jobs
+from tracker.runtime.job_runners import Jobs
 from tracker.settings import DatabaseSettings, ProcessSettings, Switch
 from tracker.web.fast_lane.interface import Answerer, FastLane, Headers, Peer
 from tracker.web.fast_lane.lanes import Lanes
@@ -70,7 +70,9 @@ async def lifespan(application: Litestar) -> AsyncIterator[None]:
     )
     application.state.lane = Lanes(WarrantyFastLane(application.state.warranties, BrowserPolicy(None, None)).by_path)
     async with (
-        running_jobs(settings, url=url) if settings[ProcessSettings].jobs is Switch.ON else contextlib.nullcontext()
+        Jobs().running(settings, url=url, tracer=None)
+        if settings[ProcessSettings].jobs is Switch.ON
+        else contextlib.nullcontext()
     ):
         yield
     await dispose(engine)

@@ -32,7 +32,14 @@ def test_a_database_url_may_have_several_hosts() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_set_gives_the_defaults(kind: type[SettingsGroup]) -> None:
-    assert load_settings({})[kind] == Settings()[kind] == kind()
+    assert load_settings({})[kind] == kind()
+
+
+def test_a_group_that_was_not_read_is_not_quietly_the_default() -> None:
+    settings = Settings(DatabaseSettings())
+    assert settings[DatabaseSettings] == DatabaseSettings()
+    with pytest.raises(LookupError, match="the settings have no FolderSettings"):
+        settings[FolderSettings]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -57,13 +57,16 @@ class Settings:
     """All groups of a process, each found by its type: `settings[LogSettings].log_level`."""
 
     def __init__(self, *groups: SettingsGroup) -> None:
-        """Take the groups that are not as they are by default."""
+        """Take the groups, one of each type."""
         self._groups = {type(group): group for group in groups}
 
     def __getitem__(self, kind: type[G]) -> G:
-        """Return the group of a type."""
+        """Return the group of a type; raise LookupError if it was not read, as of a feature that is not listed."""
         found = self._groups.get(kind)
-        return found if isinstance(found, kind) else kind()
+        if isinstance(found, kind):
+            return found
+        msg = f"the settings have no {kind.__name__}: nothing that is listed reads it"
+        raise LookupError(msg)
 
     def __repr__(self) -> str:
         """Show everything but secrets."""

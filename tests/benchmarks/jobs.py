@@ -61,7 +61,7 @@ def measure(site: Site, *, quick: bool) -> Jobs:
         env = {"DATABASE_URL": url, "TRACKER_DATA_DIR": path, "TRACKER_RESERVATION_URL": _url(port)}
         move_to({site.cores.server})
         try:
-            plain_us = asyncio.run(_fill(url, jobs // 5, Settings()))
+            plain_us = asyncio.run(_fill(url, jobs // 5, Settings(ReservationSettings())))
             with spawned(_WORKER, env, folder, {site.cores.server}) as worker:
                 time.sleep(3)
                 idle_mib = Server("", url, (worker.pid,)).rss_mib()

@@ -49,7 +49,7 @@ class Recovered:
         )
         recovery.start()
         await asyncio.sleep(30)
-        assert recovery.running
+        assert "recovery" in {task.get_name() for task in asyncio.all_tasks()}
         assert recovery.leftover_bytes == 0
         await recovery.close()
         return recovery.damaged_frames

@@ -163,7 +163,7 @@ async def off() -> Response[None]:
 
 def answers(*paths: str) -> list[httpx.Response]:
     app = Litestar([fail, busy, off], exception_handlers=EXCEPTION_HANDLERS, logging_config=None, openapi_config=None)
-    app.asgi_handler = RequestLogMiddleware(app.asgi_handler)
+    app.asgi_handler = RequestLogMiddleware(app.asgi_handler, None)
 
     async def main() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]  # ASGI all the same

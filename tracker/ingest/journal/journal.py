@@ -34,6 +34,9 @@ from tracker.kit.files import Files
 TICK_S: Final = 0.5
 """Seconds between two checks of free space, age and a missing segment, while there is something to check."""
 
+SEGMENT_AGE_S: Final = 10.0
+"""Age in seconds from which a segment is followed by the next one, so that committed data is removed soon."""
+
 SYNC_TIMEOUT_S: Final = 10.0
 """Longest time that an answer waits for a sync, in seconds; a slower disk is treated as if it were absent."""
 
@@ -67,9 +70,6 @@ class Limits:
     A restart replays at most this much without need.
     """
 
-    segment_age_s: float = 10.0
-    """Age in seconds from which a segment is followed by the next one, so that committed data is removed soon."""
-
 
 class FileJournal:
     """A journal in a folder that this process has locked."""
@@ -82,7 +82,7 @@ class FileJournal:
         *,
         waiting: Callable[[], Iterable[tuple[bytes, int]]],
         last_stamp: Callable[[], int],
-        leftover_bytes: Callable[[], int] = lambda: 0,
+        leftover_bytes: Callable[[], int],
     ) -> None:
         """Write into `folder`.
 
@@ -291,7 +291,7 @@ class FileJournal:
         if active is None or self._spare is None or not active.sequence:
             return
         age_s = time.monotonic() - active.opened_at
-        if active.size >= self._limits.segment_bytes or age_s >= self._limits.segment_age_s:
+        if active.size >= self._limits.segment_bytes or age_s >= SEGMENT_AGE_S:
             self._seal(active)
             self._active, self._spare = self._spare, None
             self._active.opened_at = time.monotonic()

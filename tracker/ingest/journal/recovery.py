@@ -77,11 +77,6 @@ class Recovery:
         self.stored = 0
         """Number of items of dead workers that this process has stored."""
 
-    @property
-    def running(self) -> bool:
-        """Whether the recovery task is alive."""
-        return self._task is not None and not self._task.done()
-
     def start(self) -> None:
         """Start the recovery task on the running event loop."""
         self._task = asyncio.create_task(self._run(), name="recovery")

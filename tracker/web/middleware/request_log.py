@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 class RequestLogMiddleware:
     """Answers each request by `app`, in a span that `tracer` begins, if there is one."""
 
-    def __init__(self, app: ASGIApp, tracer: Tracer | None = None) -> None:
+    def __init__(self, app: ASGIApp, tracer: Tracer | None) -> None:
         self._app = app
         self._tracer = tracer
         self._second = 0

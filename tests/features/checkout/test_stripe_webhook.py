@@ -13,9 +13,9 @@ import pytest
 import stripe
 
 from tracker.errors import InvalidInputError, NotConfiguredError
-from tracker.features.checkout.dto import SIGNATURE_TOLERANCE_S
 from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Refused
 from tracker.features.checkout.payments.stripe import ORDER, StripeProcessor
+from tracker.features.checkout.payments.stripe_signature import SIGNATURE_TOLERANCE_S
 
 SECRET = "whsec_of_this_test"  # noqa: S105  # of this test alone
 ORDER_ID = str(uuid.uuid4())

@@ -10,13 +10,6 @@ from tracker.features.checkout.domain import Status
 MAX_METHOD_CHARS: Final = 255
 """Longest name of a payment method, in characters."""
 
-SIGNATURE_HEADER: Final = "Stripe-Signature"
-
-SIGNATURE_TOLERANCE_S: Final = 300
-"""Maximum age of a webhook, in seconds; Stripe signs each delivery anew."""
-
-SIGNATURE_RULE: Final = f"must be a signature of this body by Stripe, at most {SIGNATURE_TOLERANCE_S} seconds old"
-
 
 class CheckoutIn(Struct):
     """How the cart is to be paid for."""

@@ -4,8 +4,9 @@ from typing import Final
 
 from tracker.features.carts.examples import CART_ID
 from tracker.features.checkout.domain import Status
-from tracker.features.checkout.dto import SIGNATURE_HEADER, SIGNATURE_RULE, CheckoutIn, OrderLineOut, OrderOut
+from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
 from tracker.features.checkout.payments.sandbox import REFUSAL
+from tracker.features.checkout.payments.stripe_signature import SIGNATURE_HEADER, SIGNATURE_RULE
 from tracker.features.checkout.service import KEY_REUSED
 from tracker.web.openapi.examples import AT, Examples
 

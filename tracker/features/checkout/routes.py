@@ -13,7 +13,8 @@ from tracker.features.carts.cookie import cart_id_of_cookie
 from tracker.features.carts.cookie_http import SETS_COOKIE, CartOperation, cookie_of
 from tracker.features.carts.domain import parse_cart_id
 from tracker.features.checkout.domain import Status
-from tracker.features.checkout.dto import SIGNATURE_HEADER, CheckoutIn, OrderLineOut, OrderOut
+from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
+from tracker.features.checkout.payments.stripe_signature import SIGNATURE_HEADER
 from tracker.features.checkout.service import NOT_YOURS, Checkout, OrderView
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.kit.text_rules import uuid_of

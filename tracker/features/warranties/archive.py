@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
 from tracker.errors import ConfigurationError, UnavailableError
-from tracker.features.warranties.domain import WarrantyId
+from tracker.features.warranties.domain import Warranty, WarrantyId
+from tracker.features.warranties.dto import WarrantyIn, warranty_out
 from tracker.kit.durable import sync
 
 TIMEOUT_S: Final = 20
@@ -52,6 +54,14 @@ class Object(NamedTuple):
     def path(self) -> str:
         """Path of the object in the archive."""
         return f"{_folder_of(self.created_at.astimezone(UTC).date())}{self.id}.json"
+
+
+def archived(warranty: Warranty) -> Object:
+    """Return the object of a warranty, whose body is what was asked for and what was answered."""
+    response = warranty_out(warranty)
+    request = {field: getattr(response, field) for field in WarrantyIn.__struct_fields__}
+    body = msgspec.json.encode({"request": request, "response": response})
+    return Object(warranty.id, warranty.created_at, body)
 
 
 Failures = dict[WarrantyId, ArchiveUnavailableError]

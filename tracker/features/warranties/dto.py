@@ -114,10 +114,3 @@ def warranty_out(warranty: Warranty) -> WarrantyOut:
         terms_version=warranty.terms_version,
         created_at=warranty.created_at,
     )
-
-
-def archived(warranty: Warranty) -> bytes:
-    """Return the object for the archive of a warranty: what was asked for, and what was answered."""
-    response = warranty_out(warranty)
-    request = {field: getattr(response, field) for field in WarrantyIn.__struct_fields__}
-    return msgspec.json.encode({"request": request, "response": response})

@@ -13,9 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracker.features.warranties import store
-from tracker.features.warranties.archive import Archive, ArchiveUnavailableError, Failures, Object
+from tracker.features.warranties.archive import Archive, ArchiveUnavailableError, Failures, archived
 from tracker.features.warranties.domain import Warranty, WarrantyId, parse_warranty_id
-from tracker.features.warranties.dto import archived
 from tracker.features.warranties.metrics import ArchiveCounts
 from tracker.features.warranties.queue import archive_later
 from tracker.jobs.breaker import Breaker
@@ -93,7 +92,7 @@ async def create_all(archive: Archive, found: Sequence[Warranty]) -> Failures:
     One goes ahead alone, and raises ArchiveUnavailableError: an archive that is down gets one call of a job, and is
     noticed after one time-out. Which one is left to chance, lest one that never succeeds keep back the others.
     """
-    first, *others = [Object(one.id, one.created_at, archived(one)) for one in random.sample(found, len(found))]
+    first, *others = map(archived, random.sample(found, len(found)))
     for error in (await archive.create([first])).values():
         raise error
     return await archive.create(others) if others else {}

@@ -19,7 +19,6 @@ import stripe
 from msgspec import Meta, Raw, Struct
 
 from tracker.errors import InvalidInputError, NotConfiguredError
-from tracker.features.checkout.dto import SIGNATURE_HEADER, SIGNATURE_RULE, SIGNATURE_TOLERANCE_S
 from tracker.features.checkout.payments.protocol import (
     Charge,
     Notice,
@@ -30,6 +29,11 @@ from tracker.features.checkout.payments.protocol import (
     Refused,
 )
 from tracker.features.checkout.payments.stripe_http import HTTPClient
+from tracker.features.checkout.payments.stripe_signature import (
+    SIGNATURE_HEADER,
+    SIGNATURE_RULE,
+    SIGNATURE_TOLERANCE_S,
+)
 from tracker.kit.text_rules import uuid_of
 
 CALL_TIMEOUT_S: Final = 20.0

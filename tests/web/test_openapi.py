@@ -141,7 +141,8 @@ def test_every_example_is_of_an_operation_and_an_answer_that_there_are(tracker: 
     document = tracker.client.get("/docs/openapi.json").json()
     answers = {op["operationId"]: op["responses"] for path in document["paths"].values() for op in path.values()}
     examples = all_examples()
-    for operation, status in examples.problems:
+    for operation, status in {*examples.problems, *examples.headers, *examples.answers}:
         assert str(status) in answers[operation], (operation, status)
     assert {*examples.fields, *examples.parameters, *examples.request_bodies} <= set(answers)
+    assert set(examples.tag_places) <= set(examples.tags)
     assert set(examples.schemas) <= {type(body).__name__ for body in examples.bodies}

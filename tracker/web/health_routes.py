@@ -23,7 +23,9 @@ class Health(Struct):
 
 EXAMPLES: Final = Examples(
     tags={"health": "For load balancers and those who watch."},
+    tag_places={"health": 7},
     bodies=[Health("live")],
+    answers={("ready", 200): Health("ready")},
     problems={("ready", 503): NOT_READY},
 )
 """Examples for the API's document."""

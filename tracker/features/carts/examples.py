@@ -15,6 +15,7 @@ WRONG_QUANTITY: Final = ("quantity", f"{QUANTITY_RULE}; got str")
 
 EXAMPLES: Final = Examples(
     tags={"carts": "What a store's page calls for every item; who knows a cart's id, by its cookie, may change it."},
+    tag_places={"carts": 1},
     bodies=[
         ItemIn("LMP-1", "Reading lamp", 4900, 2),
         ProductIn("LMP-1", 4900, "Reading lamp", 2, msgspec.Raw(msgspec.json.encode(CART_ID))),

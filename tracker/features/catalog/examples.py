@@ -18,6 +18,7 @@ _LAMP: Final = ProductOut(
 
 EXAMPLES: Final = Examples(
     tags={"catalog": "What is for sale."},
+    tag_places={"catalog": 4},
     bodies=[CatalogOut([_LAMP], [], None)],
     fields={"showCatalog": ("limit", limit_rule())},
 )

@@ -8,7 +8,7 @@ from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
 from tracker.features.checkout.payments.sandbox import REFUSAL
 from tracker.features.checkout.payments.stripe_signature import SIGNATURE_HEADER, SIGNATURE_RULE
 from tracker.features.checkout.service import KEY_REUSED
-from tracker.web.openapi.examples import AT, Examples
+from tracker.web.openapi.examples import AT, Examples, location
 
 _EVENT: Final = {
     "description": "An event as Stripe sends it, byte for byte: it is signed.",
@@ -23,6 +23,7 @@ _EVENT: Final = {
 
 EXAMPLES: Final = Examples(
     tags={"checkout": "Buying a cart, at the prices of the catalog."},
+    tag_places={"checkout": 3},
     bodies=[
         CheckoutIn("accepted"),
         OrderOut(
@@ -45,5 +46,6 @@ EXAMPLES: Final = Examples(
         ("showOrder", 404): "you have no order of this id",
         ("hearStripe", 501): "webhooks of Stripe need TRACKER_STRIPE_WEBHOOK_SECRET",
     },
+    headers={("checkOut", status): {"Location": location("The order")} for status in (200, 202)},
     request_bodies={"hearStripe": _EVENT},
 )

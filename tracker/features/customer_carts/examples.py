@@ -13,6 +13,7 @@ _PURCHASED: Final = "this cart is purchased; it does not change any more"
 
 EXAMPLES: Final = Examples(
     tags={"customers": "The carts of a customer who is logged in; those of others are not found."},
+    tag_places={"customers": 2},
     bodies=[
         ItemChange("Reading lamp", 4900, 2),
         CustomerCartsOut([CustomerCart(CART_ID, purchased=False, created_at=AT)], None),

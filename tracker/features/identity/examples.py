@@ -2,9 +2,11 @@
 
 from typing import Final
 
+from litestar.openapi.spec import SecurityScheme
+
 from tracker.features.identity.domain import LOGIN_MAX_AGE_S, NO_LOGIN, RETURN_ADDRESS_RULE
 from tracker.features.identity.dto import Me
-from tracker.web.openapi.examples import Examples
+from tracker.web.openapi.examples import Examples, location
 
 _STRING: Final = {"type": "string"}
 
@@ -27,6 +29,7 @@ _LOGIN: Final = {
 
 EXAMPLES: Final = Examples(
     tags={"identity": "Logging in at an OpenID Connect provider, and out."},
+    tag_places={"identity": 5},
     bodies=[Me("anna")],
     fields={"logIn": ("return_to", RETURN_ADDRESS_RULE), "logOut": ("return_to", RETURN_ADDRESS_RULE)},
     usual_problems={
@@ -35,5 +38,24 @@ EXAMPLES: Final = Examples(
         501: "this Tracker does not know any customers: set TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE",
     },
     problems={("comeBack", 400): NO_LOGIN},
+    headers={
+        ("logIn", 302): {"Location": location("The identity provider")},
+        ("comeBack", 303): {"Location": location("`return_to`")},
+        ("logOut", 303): {"Location": location("`return_to`")},
+    },
+    security_schemes={
+        "token": SecurityScheme(
+            type="http",
+            scheme="bearer",
+            bearer_format="JWT",
+            description="A token of the identity provider's that is made out to TRACKER_OIDC_AUDIENCE.",
+        ),
+        "session": SecurityScheme(
+            type="apiKey",
+            security_scheme_in="cookie",
+            name="session",
+            description="What /login sets; over https its name is __Host-session.",
+        ),
+    },
     parameters={"logOut": [_ORIGIN], "comeBack": [_LOGIN]},
 )

@@ -12,6 +12,7 @@ from tracker.web.query_parameters import limit_rule
 
 EXAMPLES: Final = Examples(
     tags={"warranties": "What stores buy for the items that they sell."},
+    tag_places={"warranties": 6},
     bodies=[
         WarrantyIn("b21ad0676f26439", "furniture", "986kjeo8fy9qhu", msgspec.Raw(b"150.0"), "Amy's Sectional Sofa"),
         WarrantyOut(

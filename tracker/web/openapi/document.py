@@ -6,7 +6,8 @@ connection answers before Litestar is asked (`tracker.web.server.connection`), t
 and an example of everything are added to every operation here, so that no route needs to repeat them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,12 +16,12 @@ from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import Components, Tag
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
 from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
-from tracker.web.openapi.examples import Examples
+from tracker.web.openapi.examples import Examples, location
 from tracker.web.openapi.swagger_ui import SwaggerUI, docs_router
 from tracker.web.problems import ANSWERS, PROBLEM_MEDIA_TYPE, RETRY_AFTER, Header, Problem
 
@@ -33,9 +34,6 @@ Tracks what shoppers put into their carts: answers at once, stores in PostgreSQL
 - Integers are written without a fraction: `5`, not `5.0`. Lengths of texts count bytes of UTF-8.
 - Errors are problems (RFC 9457) and name the field and its rule. 503 says in `Retry-After` when to try again.
 """
-
-FIRST_TAGS: Final = ("carts", "customers", "checkout", "catalog", "identity", "warranties", "health")
-"""Tags in the order in which the page shows their routes; others follow."""
 
 _BELOW: Final = {
     400: "This is no valid HTTP request",
@@ -53,10 +51,8 @@ def _described(header: Header) -> dict[str, Any]:
 
 
 _HEADERS: Final = {
-    201: {"Location": {"description": "What was created", "schema": _STRING, "required": True}},
+    201: {"Location": location("What was created")},
     202: {"Retry-After": _described(RETRY_AFTER)},
-    302: {"Location": {"description": "The identity provider", "schema": _STRING, "required": True}},
-    303: {"Location": {"description": "`return_to`", "schema": _STRING, "required": True}},
     **{
         answer.status: {name: _described(header) for name, header in answer.headers.items()}
         for answer in ANSWERS.values()
@@ -76,29 +72,14 @@ def openapi_config(version: str, examples: Examples) -> OpenAPIConfig:
         render_plugins=[SwaggerUI(), Document(examples)],
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
-        tags=_tags(examples.tags),
-        components=Components(
-            security_schemes={
-                "token": SecurityScheme(
-                    type="http",
-                    scheme="bearer",
-                    bearer_format="JWT",
-                    description="A token of the identity provider's that is made out to TRACKER_OIDC_AUDIENCE.",
-                ),
-                "session": SecurityScheme(
-                    type="apiKey",
-                    security_scheme_in="cookie",
-                    name="session",
-                    description="What /login sets; over https its name is __Host-session.",
-                ),
-            }
-        ),
+        tags=_tags(examples),
+        components=Components(security_schemes={**examples.security_schemes}),
     )
 
 
-def _tags(described: Mapping[str, str]) -> list[Tag]:
-    in_order = sorted(described, key=lambda tag: FIRST_TAGS.index(tag) if tag in FIRST_TAGS else len(FIRST_TAGS))
-    return [Tag(tag, described[tag]) for tag in in_order]
+def _tags(examples: Examples) -> list[Tag]:
+    in_order = sorted(examples.tags, key=lambda tag: examples.tag_places.get(tag, math.inf))
+    return [Tag(tag, examples.tags[tag]) for tag in in_order]
 
 
 def _operation_id(handler: HTTPRouteHandler, _: Method, path: list[str | PathParameterDefinition]) -> str:
@@ -147,11 +128,8 @@ def _complete(document: dict[str, Any], examples: Examples) -> None:
                     "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
                 }
         for status, answer in operation["responses"].items():
-            _complete_answer(name, int(status), answer, schemas, examples_by_name, examples.problem_of)
+            _complete_answer(name, int(status), answer, schemas, examples_by_name, examples)
         operation["responses"] = dict(sorted(operation["responses"].items()))
-    document["paths"]["/health/ready"]["get"]["responses"]["200"]["content"]["application/json"]["example"] = {
-        "status": "ready"
-    }
 
 
 def _complete_answer(
@@ -160,20 +138,20 @@ def _complete_answer(
     answer: dict[str, Any],
     schemas: dict[str, Any],
     examples_by_name: dict[str, Any],
-    problem_example: Callable[[str, int], dict[str, Any]],
+    examples: Examples,
 ) -> None:
     headers = {name.title(): header for name, header in answer.get("headers", {}).items()}
     for header in headers.values():
         header.setdefault("schema", _STRING)  # Litestar leaves it out, which OpenAPI does not allow
-    answer["headers"] = headers | _HEADERS.get(status, {})
-    if operation_id == "checkOut" and status in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
-        answer["headers"] |= {"Location": {"description": "The order", "schema": _STRING, "required": True}}
+    answer["headers"] = {**headers, **_HEADERS.get(status, {}), **examples.headers.get((operation_id, status), {})}
     for content in _contents(answer):
         name = _add_example(content, examples_by_name)
         if status < HTTPStatus.BAD_REQUEST and name in schemas and answer["description"] == _usual(status):
             answer["description"] = schemas[name]["description"]
         if name == Problem.__name__:
-            content["example"] = problem_example(operation_id, status)
+            content["example"] = examples.problem_of(operation_id, status)
+        elif (operation_id, status) in examples.answers:
+            content["example"] = msgspec.to_builtins(examples.answers[operation_id, status])
 
 
 def _usual(status: int) -> str:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from litestar.openapi.spec import SecurityScheme
 from msgspec import Struct
 
 from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
@@ -27,6 +28,12 @@ class Examples(NamedTuple):
     tags: Mapping[str, str] = {}
     """Descriptions of the tags that group its routes, by tag."""
 
+    tag_places: Mapping[str, float] = {}
+    """Places of its tags on the page, the lowest number first, by tag; one without a place stands behind them all."""
+
+    security_schemes: Mapping[str, SecurityScheme] = {}
+    """Ways for clients to show who they are, by the names that its routes use."""
+
     fields: Mapping[str, tuple[str, str]] = {}
     """A field that may be wrong, and its rule, by operation."""
 
@@ -35,6 +42,12 @@ class Examples(NamedTuple):
 
     problems: Mapping[tuple[str, int], str] = {}
     """Text of the problem with a status in an operation."""
+
+    headers: Mapping[tuple[str, int], Mapping[str, dict[str, Any]]] = {}
+    """Headers of the answer with a status in an operation, by their names."""
+
+    answers: Mapping[tuple[str, int], Struct] = {}
+    """Answer with a status in an operation that the example of its Struct does not fit."""
 
     schemas: Mapping[str, Mapping[str, Any]] = {}
     """Part of a schema that the types of its Struct cannot say, by the Struct's name."""
@@ -58,6 +71,11 @@ class Examples(NamedTuple):
             found = problem(status, self.problems.get((operation_id, status)) or self.usual_problems[status])
         example: dict[str, Any] = msgspec.to_builtins(found)
         return example
+
+
+def location(description: str) -> dict[str, Any]:
+    """Return how the document describes a header Location."""
+    return {"description": description, "schema": {"type": "string"}, "required": True}
 
 
 def joined(parts: Iterable[Examples]) -> Examples:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,31 +19,31 @@ from tracker.kit.clock import Clock
 from tracker.runtime.application import create_app
 from tracker.runtime.context import Context
 from tracker.settings import Ack
-from tracker.web.fast_lane.interface import Answerer, FastLane, Headers, Peer, PendingReply, Reply
+from tracker.web.fast_lane.interface import Answerer, FastLane, FastLanes, Headers, Peer, PendingReply, Reply
 from tracker.web.server.connection import protocol
 
 ANSWER_TIMEOUT_S: Final = 60.0
 
 
-class CountingLane:
-    """Counts what a lane takes on."""
+class CountedLanes:
+    """Counts what the lanes of a process take on."""
 
     taken = 0
 
-    def __init__(self, lane: FastLane) -> None:
-        self._lane = lane
 
-    def answerer_for(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        answerer = self._lane.answerer_for(url, headers, peer)
-        if answerer is None:
-            return None
+def counted(context: Context) -> FastLanes:
+    """Return the lanes of a process, counted."""
 
-        def counted(body: bytes) -> Reply | PendingReply | None:
-            reply = answerer(body)
-            CountingLane.taken += reply is not None
-            return reply
+    def counting(lane: FastLane, headers: Headers, peer: Peer) -> Answerer | None:
+        answerer = lane(headers, peer)
+        return None if answerer is None else partial(answered, answerer)
 
-        return counted
+    def answered(answerer: Answerer, body: bytes) -> Reply | PendingReply | None:
+        reply = answerer(body)
+        CountedLanes.taken += reply is not None
+        return reply
+
+    return {path: partial(counting, lane) for path, lane in context.lanes.items()}
 
 
 class Sent(NamedTuple):
@@ -87,15 +88,8 @@ async def call(port: int, sent: Sent) -> bytes:
     return re.sub(rb"date: [^\r]+\r\n", b"", head) + body
 
 
-class NoLane:
-    """Leaves every request to the routes."""
-
-    def answerer_for(self, *_: object, **__: object) -> None:
-        return None
-
-
-MakeLane = Callable[[Context], FastLane]
-"""Gives the lane of a process."""
+MakeLanes = Callable[[Context], FastLanes]
+"""Gives the lanes of a process; without any, every request is left to the routes."""
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +97,7 @@ async def serving(
     database: Database,
     folder: Path,
     ack: Ack,
-    make_lane: MakeLane,
+    make_lanes: MakeLanes,
     clock: Clock | None = None,
     **more: Any,  # noqa: ANN401  # settings
 ) -> AsyncIterator[int]:
@@ -111,7 +105,7 @@ async def serving(
     with claim_folder(folder, 0) as claimed:
         own = settings_of(data_dir=folder, ack=ack, flush_interval_ms=1, **more)
         context = Context(own, url=database.url, folder=claimed, clock=clock or ManualClock(1_000_000))
-        http: Any = protocol(make_lane(context))
+        http: Any = protocol(make_lanes(context))
         app = create_app(context, None)
         server = uvicorn.Server(uvicorn.Config(app, http=http, log_config=None, port=0, server_header=False))
         task = asyncio.create_task(server.serve())
@@ -141,7 +135,7 @@ def two_ways(
     databases: list[Database],
     folder: Path,
     ack: Ack,
-    make_lane: MakeLane,
+    make_lanes: MakeLanes,
     clock: Clock | None = None,
     **more: Any,  # noqa: ANN401  # settings
 ) -> Iterator[Ways]:
@@ -151,9 +145,7 @@ def two_ways(
         async def start() -> list[int]:
             return [
                 await stack.enter_async_context(serving(database, folder / name, ack, lane, clock, **more))
-                for database, name, lane in zip(
-                    databases, ("routes", "lane"), (lambda _: NoLane(), make_lane), strict=True
-                )
+                for database, name, lane in zip(databases, ("routes", "lane"), (lambda _: {}, make_lanes), strict=True)
             ]
 
         yield Ways(runner, runner.run(start()))

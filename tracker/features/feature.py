@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a command that needs the settings alone does not load what 
     from tracker.postgres.request_database import RequestDatabase
     from tracker.telemetry.families import DatabaseSource, Family, Source
     from tracker.telemetry.tracing import Tracer
-    from tracker.web.fast_lane.interface import FindAnswerer
+    from tracker.web.fast_lane.interface import FastLanes
     from tracker.web.middleware.browser_policy import BrowserPolicy
     from tracker.web.openapi.examples import Examples
     from tracker.web.rate_limit import RateLimits
@@ -76,7 +76,7 @@ class Served:
     examples: "Examples | None" = None
     """Examples of the routes' requests and answers, for the API's document."""
 
-    lanes: "Mapping[bytes, FindAnswerer]" = field(default_factory=dict)
+    lanes: "FastLanes" = field(default_factory=dict)
     """Fast lanes, which answer plain POST requests before Litestar is asked, by path."""
 
     samples: "Source" = tuple

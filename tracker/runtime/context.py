@@ -22,9 +22,8 @@ from tracker.runtime.features import FEATURES
 from tracker.settings import DatabaseSettings, FolderSettings, IngestSettings, Settings, WebSettings
 from tracker.telemetry.families import Sample
 from tracker.telemetry.tracing import Tracer
-from tracker.web.fast_lane.interface import FastLane
-from tracker.web.fast_lane.lanes import Lanes
-from tracker.web.fast_lane.traced import TracedFastLane
+from tracker.web.fast_lane.interface import FastLanes
+from tracker.web.fast_lane.traced import traced
 from tracker.web.middleware.browser_policy import BrowserPolicy
 from tracker.web.rate_limit import RateLimits
 
@@ -95,8 +94,8 @@ class Context:
                 served = feature.serve(self.parts)
                 self.features.append(served)
                 self.parts.services.extend(served.services)
-        lane: FastLane = Lanes({path: begin for one in self.features for path, begin in one.lanes.items()})
-        self.lane: Final = lane if tracer is None else TracedFastLane(lane, tracer)
+        lanes = {path: lane for one in self.features for path, lane in one.lanes.items()}
+        self.lanes: Final[FastLanes] = lanes if tracer is None else traced(lanes, tracer)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -48,7 +48,7 @@ def run_worker(settings: Settings, *, url: str, listener: socket.socket) -> None
         config = uvicorn.Config(
             app if request_counts is None else CountingMiddleware(app, request_counts),
             loop="tracker.web.server.server:Loop",
-            http=protocol(context.lane, request_counts),  # type: ignore[arg-type]  # called, no more
+            http=protocol(context.lanes, request_counts),  # type: ignore[arg-type]  # called, no more
             ws="none",
             lifespan="on",
             access_log=False,

@@ -28,8 +28,7 @@ from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
 from tracker.runtime.features import load_settings
 from tracker.runtime.job_runners import Jobs
 from tracker.settings import DatabaseSettings, ProcessSettings, Switch
-from tracker.web.fast_lane.interface import Answerer, FastLane, Headers, Peer
-from tracker.web.fast_lane.lanes import Lanes
+from tracker.web.fast_lane.interface import Answerer, FastLanes, Headers, Peer
 from tracker.web.limits import MAX_BODY_BYTES
 from tracker.web.middleware.browser_policy import BrowserPolicy
 from tracker.web.problems import EXCEPTION_HANDLERS
@@ -68,7 +67,7 @@ async def lifespan(application: Litestar) -> AsyncIterator[None]:
         keep_stamp=lambda: None,
         rates=load_rates(None),
     )
-    application.state.lane = Lanes(WarrantyFastLane(application.state.warranties, BrowserPolicy(None, None)).by_path)
+    application.state.lanes = WarrantyFastLane(application.state.warranties, BrowserPolicy(None, None)).by_path
     async with (
         Jobs().running(settings, url=url, tracer=None)
         if settings[ProcessSettings].jobs is Switch.ON
@@ -95,18 +94,15 @@ app = Litestar(
 )
 
 
-class _Lane:
-    """The lane of the warranties, once these have been connected."""
-
-    def answerer_for(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.web.fast_lane.interface.FastLane` says."""
-        lane: FastLane = app.state.lane
-        return lane.answerer_for(url, headers, peer)
+def lane(headers: Headers, peer: Peer) -> Answerer | None:
+    """Do what the lane of the warranties does, once these have been connected."""
+    lanes: FastLanes = app.state.lanes
+    return lanes[b"/warranties"](headers, peer)
 
 
 def main() -> None:
     """Serve on the port that the command line names, with the connection and the lane that Tracker has."""
-    http: Any = protocol(_Lane())
+    http: Any = protocol({b"/warranties": lane})
     uvicorn.run(
         app, port=int(sys.argv[1]), http=http, loop="uvloop", ws="none", access_log=False, log_level="warning",
         server_header=False,

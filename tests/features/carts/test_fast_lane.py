@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import Database
 from tests.support.clock import ManualClock
-from tests.support.fast_lanes import CountingLane, Sent, serving, two_ways
+from tests.support.fast_lanes import CountedLanes, Sent, counted, serving, two_ways
 from tests.support.parts import new_flusher, new_intake
 from tracker.errors import BufferFullError, JournalUnavailableError, UnavailableError, UnconfirmedError
 from tracker.features.carts.fast_lane import CartFastLanes
@@ -24,7 +24,7 @@ from tracker.kit.confirmation import Confirmation
 from tracker.kit.origins import Hosts, Origins
 from tracker.runtime.context import Context
 from tracker.settings import Ack
-from tracker.web.fast_lane.interface import FastLane, Peer
+from tracker.web.fast_lane.interface import FastLanes, Peer
 from tracker.web.middleware.browser_policy import BrowserPolicy
 from tracker.web.rate_limit import RateLimits
 
@@ -147,12 +147,8 @@ def without_new_ids(answer: bytes) -> bytes:
     return re.sub(rb"[0-9a-f-]{36}", lambda match: match[0] if match[0] in known else b"NEW", answer)
 
 
-def own_lane(context: Context) -> FastLane:
-    return context.lane
-
-
-def counting_lane(context: Context) -> CountingLane:
-    return CountingLane(context.lane)
+def own_lanes(context: Context) -> FastLanes:
+    return context.lanes
 
 
 @pytest.fixture
@@ -213,13 +209,13 @@ def test_both_ways_give_the_same_answers_headers_and_rows(
         assert not by_routes.startswith(b"HTTP/1.1 500")
         statuses.add(int(by_routes[9:12]))
 
-    CountingLane.taken = 0
+    CountedLanes.taken = 0
     statuses: set[int] = set()
-    with two_ways(databases, tmp_path, ack, counting_lane, clock, **more) as ways:
+    with two_ways(databases, tmp_path, ack, counted, clock, **more) as ways:
         send_through_both()
     if examples > 500:
         assert {200, 204, 400} | ({403, 429} if more else set()) <= statuses
-    assert CountingLane.taken > examples / 25
+    assert CountedLanes.taken > examples / 25
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     stored = rows(databases[0])
     assert len(stored) > examples / 50
@@ -241,7 +237,7 @@ def test_both_ways_say_in_the_same_words_that_nothing_can_be_taken(
 
     monkeypatch.setattr(Intake, "take", take)
     cookie = (b"cookie", b"cart_id=" + CARTS[0].encode())
-    with two_ways(databases, tmp_path, Ack.JOURNAL, own_lane) as ways:
+    with two_ways(databases, tmp_path, Ack.JOURNAL, own_lanes) as ways:
         for path, body in [("/item", b'{"external_id": "a"}'), ("/items", b'{"product_id": "a"}')]:
             by_routes, by_lane = ways.both(Sent("POST", path, [(b"host", b"x"), cookie], [body], chunked=False))
             assert by_routes.startswith(b"HTTP/1.1 503")
@@ -293,7 +289,7 @@ def test_requests_sent_at_once_are_answered_in_their_order_by_whichever_way(
         return found
 
     async def main() -> list[bytes]:
-        async with serving(databases[0], tmp_path, ack, own_lane) as port:
+        async with serving(databases[0], tmp_path, ack, own_lanes) as port:
             return await statuses(port)
 
     assert asyncio.run(main()) == [kinds[kind][1] for kind in order]

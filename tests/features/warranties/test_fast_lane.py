@@ -13,14 +13,13 @@ import pytest
 
 from tests.conftest import Database, StartTracker
 from tests.support.clock import ManualClock
-from tests.support.fast_lanes import CountingLane, Sent, Ways, serving, two_ways
+from tests.support.fast_lanes import CountedLanes, Sent, Ways, counted, serving, two_ways
 from tests.support.parts import WAITS_FOR_LOCK, transaction
 from tests.support.reservations import wait_until
 from tracker.errors import DatabaseUnavailableError, InvalidInputError, UnavailableError
 from tracker.features.warranties import service
 from tracker.features.warranties.service import Warranties
 from tracker.kit.origins import Hosts, Origins
-from tracker.runtime.context import Context
 from tracker.settings import Ack
 
 SALE: Final = {
@@ -85,10 +84,6 @@ GUARDED: Final[dict[str, Any]] = {
 }
 
 
-def lane_of(context: Context) -> CountingLane:
-    return CountingLane(context.lane)
-
-
 @pytest.fixture
 def databases(database: Database, shared_database: Database) -> list[Database]:
     shared_database.fetch("TRUNCATE warranties, warranty_items, stores, pgqueuer")
@@ -97,8 +92,8 @@ def databases(database: Database, shared_database: Database) -> list[Database]:
 
 @pytest.fixture
 def ways(databases: list[Database], tmp_path: Path) -> Iterator[Ways]:
-    CountingLane.taken = 0
-    with two_ways(databases, tmp_path, Ack.JOURNAL, lane_of, ManualClock(1_000_000), **GUARDED) as ways:
+    CountedLanes.taken = 0
+    with two_ways(databases, tmp_path, Ack.JOURNAL, counted, ManualClock(1_000_000), **GUARDED) as ways:
         yield ways
 
 
@@ -133,7 +128,7 @@ def test_both_ways_create_the_same_in_the_same_words(databases: list[Database], 
     requests = [(status, sent({**headers, **more}, body)) for more in ({}, {"origin": "https://shop.example"})
                 for status, headers, body in KEPT]  # fmt: skip
     check(ways, requests)
-    assert CountingLane.taken == len(requests)
+    assert CountedLanes.taken == len(requests)
     stored = rows(databases[0])
     assert len(stored) == 7 + 3  # the second time only those without a key
     assert rows(databases[1]) == stored
@@ -150,7 +145,7 @@ def test_both_ways_refuse_the_same_in_the_same_words(databases: list[Database], 
         ("201", sent({}, body(), path="/%77arranties")),
     ]
     check(ways, requests)
-    assert CountingLane.taken == 0
+    assert CountedLanes.taken == 0
     assert rows(databases[1]) == rows(databases[0])
 
 
@@ -168,12 +163,12 @@ def test_both_ways_say_in_the_same_words_what_the_database_says(
 
     monkeypatch.setattr(Warranties, "create", create)
     check(ways, [("503" if isinstance(error, UnavailableError) else "400", sent({}, body()))])
-    assert CountingLane.taken == (later or isinstance(error, UnavailableError))
+    assert CountedLanes.taken == (later or isinstance(error, UnavailableError))
 
 
 def test_a_body_may_come_in_pieces(ways: Ways) -> None:
     check(ways, [("201", sent({}, body()[:10], body()[10:]))])
-    assert CountingLane.taken == 1
+    assert CountedLanes.taken == 1
 
 
 def test_who_waits_for_a_database_that_does_not_answer_is_told_in_time(
@@ -187,7 +182,7 @@ def test_who_waits_for_a_database_that_does_not_answer_is_told_in_time(
     assert without_new_ids(by_lane) == without_new_ids(by_route)
     assert by_lane.startswith(b"HTTP/1.1 503")
     assert b"has not confirmed the warranty in time" in by_lane
-    assert CountingLane.taken == 1
+    assert CountedLanes.taken == 1
 
 
 def test_what_is_sent_at_once_is_answered_in_its_order(database: Database, tmp_path: Path) -> None:
@@ -196,7 +191,7 @@ def test_what_is_sent_at_once_is_answered_in_its_order(database: Database, tmp_p
         return b"POST /warranties HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(sale) + sale
 
     async def main() -> list[str]:
-        async with serving(database, tmp_path, Ack.JOURNAL, lane_of) as port:
+        async with serving(database, tmp_path, Ack.JOURNAL, counted) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"".join(map(post, range(12))))
             found = []

@@ -22,7 +22,7 @@ from tracker.features.carts.domain import new_cart_id, parse_cart_id
 from tracker.features.carts.dto import ItemIn, ProductIn
 from tracker.ingest.intake import Intake
 from tracker.ingest.items import CartId, ItemWrite
-from tracker.web.fast_lane.interface import Answerer, FindAnswerer, Headers, Peer, PendingReply, Reply
+from tracker.web.fast_lane.interface import Answerer, FastLanes, Headers, Peer, PendingReply, Reply
 from tracker.web.fast_lane.recognizer import Recognizer, refused, reply
 from tracker.web.middleware.browser_policy import Admission, BrowserPolicy
 from tracker.web.rate_limit import RateLimits
@@ -43,7 +43,7 @@ class CartFastLanes:
         self._recognizer: Final = Recognizer(policy)
         self._limits: Final = limits if limits.is_on else None
         item, product = partial(self._answerer_for, self._item), partial(self._answerer_for, self._product)
-        self.by_path: Final[dict[bytes, FindAnswerer]] = {b"/item": item, b"/items": product, b"/api/v1/items": product}
+        self.by_path: Final[FastLanes] = {b"/item": item, b"/items": product, b"/api/v1/items": product}
         """The lanes, by the paths of their requests."""
 
     def _answerer_for(self, lane: _Answer, headers: Headers, peer: Peer) -> Answerer | None:

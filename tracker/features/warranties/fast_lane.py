@@ -16,7 +16,7 @@ from tracker.features.warranties.domain import Warranty
 from tracker.features.warranties.dto import WarrantyIn, sale_of, warranty_out
 from tracker.features.warranties.service import Warranties
 from tracker.kit.confirmation import Confirmation
-from tracker.web.fast_lane.interface import Answerer, FindAnswerer, Headers, Peer, PendingReply, Reply
+from tracker.web.fast_lane.interface import Answerer, FastLanes, Headers, Peer, PendingReply, Reply
 from tracker.web.fast_lane.recognizer import Recognizer, refused, reply
 from tracker.web.idempotency_key import check_key
 from tracker.web.middleware.browser_policy import Admission, BrowserPolicy
@@ -31,7 +31,7 @@ class WarrantyFastLane:
     def __init__(self, warranties: Warranties, policy: BrowserPolicy) -> None:
         self._warranties = warranties
         self._recognizer = Recognizer(policy)
-        self.by_path: Final[dict[bytes, FindAnswerer]] = {b"/warranties": self._answerer_for}
+        self.by_path: Final[FastLanes] = {b"/warranties": self._answerer_for}
         """The lane, by the path of its requests."""
 
     def _answerer_for(self, headers: Headers, peer: Peer) -> Answerer | None:

@@ -1,6 +1,6 @@
 """Interface between the connection and the fast lane: the bare parts of a request, and the bytes of a reply."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -69,13 +69,8 @@ def _key_of_forwarded(proxies: Proxies, forwarded: bytes) -> bytes | None:
 _kept_key_of_forwarded: Final = lru_cache(maxsize=4096)(_key_of_forwarded)
 
 
-FindAnswerer = Callable[["Headers", "Peer"], Answerer | None]
+FastLane = Callable[[Headers, Peer], Answerer | None]
 """Function that returns what answers a POST with these headers from its body; None if the application must."""
 
-
-class FastLane(Protocol):
-    """Answers plain requests by itself."""
-
-    def answerer_for(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Return a function that answers a POST with these headers from its body; None if the application must."""
-        ...
+FastLanes = Mapping[bytes, FastLane]
+"""The fast lanes of a process, each by the path of its requests."""

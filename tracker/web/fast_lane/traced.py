@@ -10,21 +10,18 @@ from collections.abc import Callable
 from functools import partial
 
 from tracker.telemetry import tracing
-from tracker.web.fast_lane.interface import Answerer, FastLane, Headers, Peer, PendingReply, Reply
+from tracker.web.fast_lane.interface import Answerer, FastLane, FastLanes, Headers, Peer, PendingReply, Reply
 
 
-class TracedFastLane:
-    """A lane in which traced requests have a span."""
+def traced(lanes: FastLanes, tracer: tracing.Tracer) -> FastLanes:
+    """Return the lanes with a span for each request that is traced."""
+    return {path: partial(_answerer_for, tracer, path.decode(), lane) for path, lane in lanes.items()}
 
-    def __init__(self, lane: FastLane, tracer: tracing.Tracer) -> None:
-        self._lane = lane
-        self._tracer = tracer
 
-    def answerer_for(self, url: bytes, headers: Headers, peer: Peer) -> Answerer | None:
-        """Do what `tracker.web.fast_lane.interface.FastLane` says."""
-        span = self._tracer.request(headers)
-        answerer = self._lane.answerer_for(url, headers, peer)
-        return answerer if span is None or answerer is None else partial(_answer, span, url.decode(), answerer)
+def _answerer_for(tracer: tracing.Tracer, route: str, lane: FastLane, headers: Headers, peer: Peer) -> Answerer | None:
+    answerer = lane(headers, peer)
+    span = None if answerer is None else tracer.request(headers)
+    return answerer if span is None or answerer is None else partial(_answer, span, route, answerer)
 
 
 def _answer(span: tracing.Span, route: str, answerer: Answerer, body: bytes) -> Reply | PendingReply | None:

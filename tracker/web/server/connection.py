@@ -8,7 +8,7 @@ its answer is cut off, and a stop does not wait for half-sent requests.
 The bounds are plain objects, each in a module of its own; here uvicorn's calls are translated to them. Everything of
 uvicorn's that is used for it is listed in a test (`test_private_names`), for it is none of its interface.
 
-A request that the `FastLane` answers never becomes a task: its answer is written from within the call that
+A request that a `FastLane` answers never becomes a task: its answer is written from within the call that
 brought its last byte. uvicorn's cycle, task and event for each request cost as much as all that Tracker
 does for one.
 """
@@ -26,7 +26,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tracker.telemetry.request_counts import CLIENT_LEFT, RequestCounts
-from tracker.web.fast_lane.interface import Answerer, FastLane, Peer, PendingReply, Reply
+from tracker.web.fast_lane.interface import Answerer, FastLanes, Peer, PendingReply, Reply
 from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
 from tracker.web.server.answers import AnswerHeads, refusal
 from tracker.web.server.crowding import Turn, is_flood, reason_to_refuse
@@ -59,13 +59,13 @@ class Protocol(HttpToolsProtocol):
     def __init__(
         self,
         *,
-        lane: FastLane,
+        lanes: FastLanes,
         request_counts: RequestCounts | None,
         heads: AnswerHeads,
         **named: Any,  # noqa: ANN401  # handed on as they are
     ) -> None:
         super().__init__(**named)
-        self._lane = lane
+        self._lanes = lanes
         self._heads = heads
         self._request_counts = request_counts
         self._began_s = 0.0
@@ -194,8 +194,11 @@ class Protocol(HttpToolsProtocol):
         )
 
     def _find_answerer(self) -> Answerer | None:
+        lane = self._lanes.get(self.url)
+        if lane is None:
+            return None
         try:
-            return self._lane.answerer_for(self.url, self.headers, self._peer)
+            return lane(self.headers, self._peer)
         except Exception:
             logger.exception("unexpected error in the fast lane; the application is asked instead")
             return None
@@ -354,6 +357,6 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def protocol(lane: FastLane, request_counts: RequestCounts | None = None) -> Callable[..., Protocol]:
-    """Return what makes the connections of one server: its lane answers, and `request_counts` counts."""
-    return partial(Protocol, lane=lane, request_counts=request_counts, heads=AnswerHeads())
+def protocol(lanes: FastLanes, request_counts: RequestCounts | None = None) -> Callable[..., Protocol]:
+    """Return what makes the connections of one server: its fast lanes answer, and `request_counts` counts."""
+    return partial(Protocol, lanes=lanes, request_counts=request_counts, heads=AnswerHeads())

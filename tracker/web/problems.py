@@ -25,9 +25,15 @@ from tracker.errors import (
     UnsupportedMediaTypeError,
 )
 from tracker.web.header_lines import lines_of
-from tracker.web.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from tracker.web.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
 
 BODY_TOO_LARGE: Final = f"the body must be at most {MAX_BODY_BYTES} bytes"
+
+NOT_HTTP: Final = "this is no valid HTTP request"
+
+REQUEST_TOO_SLOW: Final = f"the request did not arrive within {REQUEST_TIMEOUT_S:.0f} s"
+
+HEADERS_TOO_LARGE: Final = f"the headers are larger than {MAX_HEADER_BYTES} bytes"
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 

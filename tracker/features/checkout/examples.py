@@ -6,8 +6,8 @@ from tracker.features.carts.examples import CART_ID
 from tracker.features.checkout.domain import Status
 from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
 from tracker.features.checkout.payments.sandbox import REFUSAL
-from tracker.features.checkout.payments.stripe_signature import SIGNATURE_HEADER, SIGNATURE_RULE
-from tracker.features.checkout.service import KEY_REUSED
+from tracker.features.checkout.payments.stripe_signature import NO_WEBHOOKS, SIGNATURE_HEADER, SIGNATURE_RULE
+from tracker.features.checkout.service import EMPTY_CART, KEY_REUSED, NO_SUCH_ORDER
 from tracker.web.openapi.examples import AT, Examples, location
 
 _EVENT: Final = {
@@ -41,10 +41,10 @@ EXAMPLES: Final = Examples(
     fields={"checkOut": ("payment_method", "is required"), "hearStripe": (SIGNATURE_HEADER, SIGNATURE_RULE)},
     problems={
         ("checkOut", 402): REFUSAL.reason,
-        ("checkOut", 409): "this cart is empty",
+        ("checkOut", 409): EMPTY_CART,
         ("checkOut", 422): KEY_REUSED,
-        ("showOrder", 404): "you have no order of this id",
-        ("hearStripe", 501): "webhooks of Stripe need TRACKER_STRIPE_WEBHOOK_SECRET",
+        ("showOrder", 404): NO_SUCH_ORDER,
+        ("hearStripe", 501): NO_WEBHOOKS,
     },
     headers={("checkOut", status): {"Location": location("The order")} for status in (200, 202)},
     request_bodies={"hearStripe": _EVENT},

@@ -15,7 +15,7 @@ from tracker.features.carts.domain import parse_cart_id
 from tracker.features.checkout.domain import Status
 from tracker.features.checkout.dto import CheckoutIn, OrderLineOut, OrderOut
 from tracker.features.checkout.payments.stripe_signature import SIGNATURE_HEADER
-from tracker.features.checkout.service import NOT_YOURS, Checkout, OrderView
+from tracker.features.checkout.service import NO_SUCH_ORDER, NOT_YOURS, Checkout, OrderView
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.kit.text_rules import uuid_of
 from tracker.web.idempotency_key import IdempotencyKey, check_key, describe_key
@@ -109,7 +109,7 @@ async def show_order(
     """
     wanted = uuid_of(order_id)
     if wanted is None:
-        raise NotFoundError("you have no order of this id")
+        raise NotFoundError(NO_SUCH_ORDER)
     found = await checkout.find(customer.subject, wanted)
     order = found.order
     is_theirs = cart_id_of_cookie(request.scope["headers"]) == order.cart_id

@@ -83,6 +83,10 @@ NOTHING_CHARGED: Final = "nothing was charged; try again with another Idempotenc
 
 KEY_REUSED: Final = "this Idempotency-Key was used for another checkout; take a new one"
 
+NO_SUCH_ORDER: Final = "you have no order of this id"
+
+EMPTY_CART: Final = "this cart is empty"
+
 logger = logging.getLogger(__name__)
 
 
@@ -132,7 +136,7 @@ class Checkout:
         async with self._database.transaction() as connection:
             order = await store.find(connection, order_id)
             if order is None or order.customer != customer:
-                raise NotFoundError("you have no order of this id")
+                raise NotFoundError(NO_SUCH_ORDER)
             lines = await store.lines_of(connection, order_id)
             if order.status is Status.FAILED:
                 return OrderView(order, lines, None, None)
@@ -269,7 +273,7 @@ async def settle(
 async def _priced(connection: AsyncConnection, quantities: Mapping[str, int]) -> tuple[list[Line], str]:
     """Return the order lines for these items at the prices of the catalog, and their currency; raise ConflictError."""
     if not quantities:
-        raise ConflictError("this cart is empty")
+        raise ConflictError(EMPTY_CART)
     if len(quantities) > MAX_LINES:
         raise ConflictError(f"this cart holds {len(quantities)} products; an order may have {MAX_LINES}")
     products = await active_products(connection, list(quantities))

@@ -4,12 +4,10 @@ from typing import Final
 
 from tracker.features.carts.examples import CART_ID, LAMP, WRONG_QUANTITY
 from tracker.features.customer_carts.dto import CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
-from tracker.features.customer_carts.routes import MAX_CARTS
+from tracker.features.customer_carts.routes import ID_RULE, MAX_CARTS
+from tracker.features.customer_carts.service import CART_OF_ANOTHER, NO_SUCH_CART, PURCHASED
 from tracker.web.openapi.examples import AT, Examples
 from tracker.web.query_parameters import limit_rule
-
-_NO_SUCH_CART: Final = "you have no cart of this id"
-_PURCHASED: Final = "this cart is purchased; it does not change any more"
 
 EXAMPLES: Final = Examples(
     tags={"customers": "The carts of a customer who is logged in; those of others are not found."},
@@ -21,15 +19,15 @@ EXAMPLES: Final = Examples(
     ],
     fields={
         "putItem": WRONG_QUANTITY,
-        "deleteItem": ("external_id", "must be UTF-8"),
+        "deleteItem": ("external_id", ID_RULE),
         "listCarts": ("limit", limit_rule(MAX_CARTS)),
     },
     problems={
-        ("claimCart", 404): "the cart of your cookie is not yours",
-        ("showCart", 404): _NO_SUCH_CART,
-        ("putItem", 404): _NO_SUCH_CART,
-        ("putItem", 409): _PURCHASED,
-        ("deleteItem", 404): _NO_SUCH_CART,
-        ("deleteItem", 409): _PURCHASED,
+        ("claimCart", 404): CART_OF_ANOTHER,
+        ("showCart", 404): NO_SUCH_CART,
+        ("putItem", 404): NO_SUCH_CART,
+        ("putItem", 409): PURCHASED,
+        ("deleteItem", 404): NO_SUCH_CART,
+        ("deleteItem", 409): PURCHASED,
     },
 )

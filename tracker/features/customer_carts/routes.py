@@ -17,7 +17,7 @@ from tracker.features.carts.domain import MAX_EXTERNAL_ID_BYTES, check_external_
 from tracker.features.carts.dto import CartRef, items_out
 from tracker.features.customer_carts.domain import Cart
 from tracker.features.customer_carts.dto import CustomerCart, CustomerCartOut, CustomerCartsOut, ItemChange
-from tracker.features.customer_carts.service import CustomerCarts
+from tracker.features.customer_carts.service import AFTER_RULE, NO_SUCH_CART, CustomerCarts
 from tracker.features.identity.current_customer import CUSTOMER_PROBLEMS, FOR_CUSTOMERS, CurrentCustomer
 from tracker.ingest.items import CartId, ItemWrite
 from tracker.web.problems import BODY_PROBLEMS, AnyRequest, problem_spec
@@ -36,6 +36,9 @@ MAX_CARTS: Final = 100
 
 USUAL_CARTS: Final = 20
 """Carts in one answer when the request does not say how many."""
+
+ID_RULE: Final = "must be UTF-8"
+"""Rule for the id of an item in a path, before it is percent-encoded."""
 
 Carts = NamedDependency[SkipValidation[CustomerCarts]]
 PathCart = Annotated[str, PathParameter(description="A cart of the customer")]
@@ -113,7 +116,7 @@ async def list_carts(
     check_parameters(request.scope["query_string"], _PARAMETERS)
     behind = None if after is None else parse_cart_id(after)
     if after is not None and behind is None:
-        raise InvalidInputError("after", "must be the id of one of your carts")
+        raise InvalidInputError("after", AFTER_RULE)
     most = limit_of(limit, default=USUAL_CARTS, largest=MAX_CARTS)
     wanted = boolean_of("purchased", purchased)
     found, rest = await customer_carts.list(customer.subject, purchased=wanted, after=behind, limit=most)
@@ -177,7 +180,7 @@ def _described(cart: Cart) -> dict[str, Any]:
 def _cart_id(text: str) -> CartId:
     cart_id = parse_cart_id(text)
     if cart_id is None:
-        raise NotFoundError("you have no cart of this id")
+        raise NotFoundError(NO_SUCH_CART)
     return cart_id
 
 
@@ -187,6 +190,6 @@ def _external_id(request: AnyRequest) -> str:
     try:
         external_id = unquote_to_bytes(sent.partition(b"/items/")[2]).decode()
     except UnicodeDecodeError:
-        raise InvalidInputError("external_id", "must be UTF-8") from None
+        raise InvalidInputError("external_id", ID_RULE) from None
     check_external_id("external_id", external_id)
     return external_id

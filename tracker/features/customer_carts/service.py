@@ -24,6 +24,14 @@ from tracker.postgres.request_database import RequestDatabase
 CLAIM_TRIES: Final = 10
 """Most tries to claim a cart; a try fails only if another call has changed one of the two carts in between."""
 
+NO_SUCH_CART: Final = "you have no cart of this id"
+
+CART_OF_ANOTHER: Final = "the cart of your cookie is not yours"
+
+PURCHASED: Final = "this cart is purchased; it does not change any more"
+
+AFTER_RULE: Final = "must be the id of one of your carts"
+
 
 class CustomerCarts:
     """Creates, finds, changes and claims the carts of customers."""
@@ -55,7 +63,7 @@ class CustomerCarts:
             if after is not None:
                 behind = await customer_store.find(connection, after)
                 if behind is None or behind.customer != customer:
-                    raise InvalidInputError("after", "must be the id of one of your carts")
+                    raise InvalidInputError("after", AFTER_RULE)
             found = await customer_store.of_customer(
                 connection, customer, purchased=purchased, after=behind, limit=limit + 1
             )
@@ -75,7 +83,7 @@ class CustomerCarts:
         """
         cart = await self._owned(customer, write.cart_id)
         if cart.purchased:
-            raise ConflictError("this cart is purchased; it does not change any more")
+            raise ConflictError(PURCHASED)
         await self._intake.accept(structs.replace(write, cart_id=cart.id))
         await self._intake.flush()
 
@@ -117,7 +125,7 @@ class CustomerCarts:
         if guest.customer == customer:
             return guest_cart_id
         if guest.customer is not None:
-            raise NotFoundError("the cart of your cookie is not yours")
+            raise NotFoundError(CART_OF_ANOTHER)
         if outstanding is None:
             await customer_store.give(connection, guest_cart_id, customer)
             return guest_cart_id
@@ -135,7 +143,7 @@ class CustomerCarts:
                 end = await end_of_chain(connection, cart_id)
                 cart = None if end is None else await customer_store.find(connection, end)  # None: pruned meanwhile
         if cart is None or cart.customer != customer:
-            raise NotFoundError("you have no cart of this id")
+            raise NotFoundError(NO_SUCH_CART)
         return cart
 
 

@@ -19,9 +19,13 @@ Subject = Annotated[
 LOGIN_MAX_AGE_S: Final = 10 * 60
 """Seconds that a login may take: time to find the password and the second factor."""
 
+LOG_IN: Final = "log in at /login or send a bearer token"
+
 LOG_IN_AGAIN: Final = "log in again at /login"
 
 NO_LOGIN: Final = f"no login was begun in this browser in the last {LOGIN_MAX_AGE_S // 60} minutes; {LOG_IN_AGAIN}"
+
+NO_ORIGIN: Final = "a request with a session cookie needs an Origin or Sec-Fetch-Site header, as browsers send them"
 
 MAX_RETURN_ADDRESS_CHARS: Final = 1024
 
@@ -96,5 +100,4 @@ def check_same_site(caller: Caller, listed: Origins | None = None) -> None:
         msg = f"the request comes from another site's page: Origin must be {caller.origin}"
         raise ForbiddenError(msg)
     if not caller.fetch_sites and not caller.sent_origins:
-        msg = "a request with a session cookie needs an Origin or Sec-Fetch-Site header, as browsers send them"
-        raise ForbiddenError(msg)
+        raise ForbiddenError(NO_ORIGIN)

@@ -4,8 +4,9 @@ from typing import Final
 
 from litestar.openapi.spec import SecurityScheme
 
-from tracker.features.identity.domain import LOGIN_MAX_AGE_S, NO_LOGIN, RETURN_ADDRESS_RULE
+from tracker.features.identity.domain import LOG_IN, LOGIN_MAX_AGE_S, NO_LOGIN, NO_ORIGIN, RETURN_ADDRESS_RULE
 from tracker.features.identity.dto import Me
+from tracker.features.identity.service import NO_CUSTOMERS
 from tracker.web.openapi.examples import Examples, location
 
 _STRING: Final = {"type": "string"}
@@ -33,9 +34,9 @@ EXAMPLES: Final = Examples(
     bodies=[Me("anna")],
     fields={"logIn": ("return_to", RETURN_ADDRESS_RULE), "logOut": ("return_to", RETURN_ADDRESS_RULE)},
     usual_problems={
-        401: "log in at /login or send a bearer token",
-        403: "a request with a session cookie needs an Origin or Sec-Fetch-Site header, as browsers send them",
-        501: "this Tracker does not know any customers: set TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE",
+        401: LOG_IN,
+        403: NO_ORIGIN,
+        501: NO_CUSTOMERS,
     },
     problems={("comeBack", 400): NO_LOGIN},
     headers={

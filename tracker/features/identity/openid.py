@@ -15,6 +15,7 @@ from tracker.errors import InvalidInputError, NotConfiguredError, Unauthenticate
 from tracker.features.identity.client import CodeRefusedError, Discovery, ProviderClient
 from tracker.features.identity.cookie import Cookie, values_of
 from tracker.features.identity.domain import (
+    LOG_IN,
     LOG_IN_AGAIN,
     LOGIN_MAX_AGE_S,
     NO_LOGIN,
@@ -78,7 +79,7 @@ class OpenID:
             return await self._tokens.verify_access_token(token.strip(), self._audience)
         session = None if self._browsers is None else self._browsers.session_of(caller)
         if session is None:
-            raise UnauthenticatedError("log in at /login or send a bearer token")
+            raise UnauthenticatedError(LOG_IN)
         check_same_site(caller, self._listed)
         return Customer(session.subject)
 

@@ -3,12 +3,14 @@
 `Identity` is the whole of it; the one that does the work is `openid.OpenID`.
 """
 
-from typing import NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from msgspec import Struct
 
 from tracker.errors import NotConfiguredError
 from tracker.features.identity.domain import Caller, Customer
+
+NO_CUSTOMERS: Final = "this Tracker does not know any customers: set TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE"
 
 
 class Callback(Struct, frozen=True, kw_only=True):
@@ -98,5 +100,4 @@ class NoIdentity:
 
 
 def _not_configured() -> NoReturn:
-    msg = "this Tracker does not know any customers: set TRACKER_OIDC_ISSUER and TRACKER_OIDC_AUDIENCE"
-    raise NotConfiguredError(msg)
+    raise NotConfiguredError(NO_CUSTOMERS)

@@ -6,7 +6,7 @@ import msgspec
 
 from tracker.features.warranties.domain import COST_RULE
 from tracker.features.warranties.dto import WarrantyIn, WarrantyOut
-from tracker.features.warranties.service import KEY_REUSED
+from tracker.features.warranties.service import KEY_REUSED, NO_SUCH_WARRANTY
 from tracker.web.openapi.examples import AT, Examples
 from tracker.web.query_parameters import limit_rule
 
@@ -29,5 +29,5 @@ EXAMPLES: Final = Examples(
         ),
     ],
     fields={"createWarranty": ("item_cost", COST_RULE), "listWarranties": ("limit", limit_rule())},
-    problems={("createWarranty", 422): KEY_REUSED, ("showWarranty", 404): "there is no warranty of this id"},
+    problems={("createWarranty", 422): KEY_REUSED, ("showWarranty", 404): NO_SUCH_WARRANTY},
 )

@@ -48,6 +48,8 @@ SUBMISSION_BYTES: Final = 2048
 
 KEY_REUSED: Final = "this Idempotency-Key was used for another warranty of this store; take a new one"
 
+NO_SUCH_WARRANTY: Final = "there is no warranty of this id"
+
 _OF_SALE: Final = ("item_type", "item_sku", "item_title", "item_cost")
 
 logger = logging.getLogger(__name__)
@@ -115,7 +117,7 @@ class Warranties:
                 found = await store.find(connection, [wanted])
             if found:
                 return found[0]
-        raise NotFoundError("there is no warranty of this id")
+        raise NotFoundError(NO_SUCH_WARRANTY)
 
     async def page(
         self, selection: Selection | None, *, after: WarrantyId | None, limit: int

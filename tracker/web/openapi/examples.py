@@ -12,8 +12,7 @@ import msgspec
 from litestar.openapi.spec import SecurityScheme
 from msgspec import Struct
 
-from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
-from tracker.web.problems import BODY_TOO_LARGE, problem
+from tracker.web.problems import BODY_TOO_LARGE, HEADERS_TOO_LARGE, NOT_HTTP, REQUEST_TOO_SLOW, problem
 
 AT: Final = datetime(2026, 11, 20, 17, 56, 45, 423814, tzinfo=UTC)
 """Time that stands in the examples."""
@@ -88,12 +87,12 @@ def joined(parts: Iterable[Examples]) -> Examples:
 
 OF_ALL: Final = Examples(
     usual_problems={
-        400: "this is no valid HTTP request",
-        408: f"the request did not arrive within {REQUEST_TIMEOUT_S:.0f} s",
+        400: NOT_HTTP,
+        408: REQUEST_TOO_SLOW,
         413: BODY_TOO_LARGE,
         415: "send JSON as application/json or text/plain, not as application/xml",
         429: "too many requests; see the RateLimit header",
-        431: f"the headers are larger than {MAX_HEADER_BYTES} bytes",
+        431: HEADERS_TOO_LARGE,
         503: "the database does not answer",
     }
 )

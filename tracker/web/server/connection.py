@@ -27,7 +27,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from tracker.telemetry.request_counts import CLIENT_LEFT, RequestCounts
 from tracker.web.fast_lane.interface import Answerer, FastLanes, Peer, PendingReply, Reply
-from tracker.web.limits import MAX_HEADER_BYTES, REQUEST_TIMEOUT_S
+from tracker.web.limits import MAX_HEADER_BYTES
+from tracker.web.problems import HEADERS_TOO_LARGE, NOT_HTTP, REQUEST_TOO_SLOW
 from tracker.web.server.answers import AnswerHeads, refusal
 from tracker.web.server.crowding import Turn, is_flood, reason_to_refuse
 from tracker.web.server.deadline import Deadline
@@ -134,7 +135,7 @@ class Protocol(HttpToolsProtocol):
                 data = data[upgrade.args[0] :]
                 self._read_without_upgrade()
             except httptools.HttpParserError:
-                self.refuse(400, "this is no valid HTTP request")
+                self.refuse(400, NOT_HTTP)
                 return
             else:
                 break
@@ -323,7 +324,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._stuck.clear()
         if self._deadline.is_over(now_s):
-            self.refuse(408, f"the request did not arrive within {REQUEST_TIMEOUT_S:.0f} s")
+            self.refuse(408, REQUEST_TOO_SLOW)
 
     def abort_if_stuck(self) -> None:
         """Cut the connection off if it waits only for the client to take the answer or to close."""
@@ -331,7 +332,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _refuse_head(self) -> None:
-        self.refuse(431, f"the headers are larger than {MAX_HEADER_BYTES} bytes")
+        self.refuse(431, HEADERS_TOO_LARGE)
 
     def refuse(self, status: int, detail: str) -> None:
         """Refuse the request that is being read and close; whole requests before it are answered first."""

@@ -5,11 +5,14 @@ Whatever happens after that, a crash or an answer that never comes, `conclude` c
 and call off one that was not confirmed: nothing is searched for, and nothing is tried a second time.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from tracker.errors import UnavailableError
+
+CALLED_OFF: Final = "the payment did not come through in time and was called off"
+"""Reason of the refusal where `conclude` has called the payment off."""
 
 
 class ProcessorUnavailableError(UnavailableError):

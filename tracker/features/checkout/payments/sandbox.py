@@ -8,10 +8,9 @@ never confirmed because the process was killed, `conclude` says what its method 
 from typing import Final
 
 from tracker.errors import NotConfiguredError
-from tracker.features.checkout.payments.protocol import Charge, Notice, Outcome, Paid, Pending, Refused
+from tracker.features.checkout.payments.protocol import CALLED_OFF, Charge, Notice, Outcome, Paid, Pending, Refused
 
 REFUSAL: Final = Refused("the sandbox refuses this payment, as its method asks for")
-_NOT_CHARGED: Final = Refused("the payment did not come through in time and was called off")
 
 _CONFIRMED: Final[dict[str, Outcome]] = {
     "accepted": Paid(),
@@ -24,7 +23,7 @@ _CONFIRMED: Final[dict[str, Outcome]] = {
 _SETTLED: Final[dict[str, Outcome]] = {
     **_CONFIRMED,
     "times-out-paid": Paid(),
-    "times-out-unpaid": _NOT_CHARGED,
+    "times-out-unpaid": Refused(CALLED_OFF),
 }
 """Outcome that `conclude` reports later, by the method of the payment."""
 

@@ -20,6 +20,7 @@ from msgspec import Meta, Raw, Struct
 
 from tracker.errors import InvalidInputError, NotConfiguredError
 from tracker.features.checkout.payments.protocol import (
+    CALLED_OFF,
     Charge,
     Notice,
     Outcome,
@@ -30,6 +31,7 @@ from tracker.features.checkout.payments.protocol import (
 )
 from tracker.features.checkout.payments.stripe_http import HTTPClient
 from tracker.features.checkout.payments.stripe_signature import (
+    NO_WEBHOOKS,
     SIGNATURE_HEADER,
     SIGNATURE_RULE,
     SIGNATURE_TOLERANCE_S,
@@ -57,7 +59,6 @@ _NEEDS_CUSTOMER: Final = frozenset(
 )
 """Error codes of a payment that the customer would have to confirm at the bank; Stripe's message is for programmers."""
 
-_CALLED_OFF: Final = "the payment did not come through in time and was called off"
 _DECLINED: Final = "the payment was declined"
 _NEEDS_CONFIRMATION: Final = (
     "the bank asks for a confirmation that this shop cannot pass on; use another payment method"
@@ -167,7 +168,7 @@ class StripeProcessor:
     def notice(self, payload: bytes, signature: str) -> Notice | None:
         """Return the notice in a webhook that has the header `Stripe-Signature`."""
         if self._webhook_secret is None:
-            raise NotConfiguredError("webhooks of Stripe need TRACKER_STRIPE_WEBHOOK_SECRET")
+            raise NotConfiguredError(NO_WEBHOOKS)
         _verify(payload, signature, self._webhook_secret)
         try:
             event = msgspec.json.decode(payload, type=_Event)
@@ -221,7 +222,7 @@ def _outcome(intent: _Intent) -> Outcome:
 
 def _refused(intent: _Intent) -> Refused:
     error = intent.last_payment_error
-    return Refused(_CALLED_OFF) if error is None else _declined(error.code, error.message)
+    return Refused(CALLED_OFF) if error is None else _declined(error.code, error.message)
 
 
 def _declined(code: str | None, message: Any) -> Refused:  # noqa: ANN401  # the library's errors have no types

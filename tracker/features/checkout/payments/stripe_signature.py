@@ -8,3 +8,5 @@ SIGNATURE_TOLERANCE_S: Final = 300
 """Maximum age of a webhook, in seconds; Stripe signs each delivery anew."""
 
 SIGNATURE_RULE: Final = f"must be a signature of this body by Stripe, at most {SIGNATURE_TOLERANCE_S} seconds old"
+
+NO_WEBHOOKS: Final = "webhooks of Stripe need TRACKER_STRIPE_WEBHOOK_SECRET"

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.conftest import Database
 from tests.support.data_lifecycle import cart_ids, owned, run, stored_cart, stored_order
 from tracker.cli import data
-from tracker.features.feature_data import Contents, Erasing, ExportList, FeatureData, Fields
+from tracker.features.feature_data import Contents, Erasure, ExportList, FeatureData, Fields
 from tracker.ingest.items import CartId
 from tracker.runtime.features import all_data
 
@@ -22,9 +22,9 @@ async def count(connection: AsyncConnection, carts: Collection[CartId], customer
     return Contents({"notes": notes.rowcount, "emails": emails.rowcount})
 
 
-async def erase_carts(connection: AsyncConnection, erasing: Erasing) -> Contents:
+async def erase_carts(connection: AsyncConnection, erasure: Erasure) -> Contents:
     sql = text("DELETE FROM notes WHERE cart_id = ANY(:ids) RETURNING cart_id::text")
-    gone = (await connection.execute(sql, {"ids": list(erasing.cart_ids)})).scalars().all()
+    gone = (await connection.execute(sql, {"ids": list(erasure.cart_ids)})).scalars().all()
     return Contents({"notes": len(gone)}, frozenset(gone))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
-from tracker.ingest.flush_traces import MAX_CAUSES, Causes
+from tracker.ingest.flush_traces import MAX_TRACED_ITEMS, TracedItems
 from tracker.ingest.items import CartId, Item, ItemKey
 from tracker.telemetry.tracing import Span
 from tracker.telemetry.tracing.otel import MAX_TRACED_PER_S, OpenTelemetry, _context_of, _sampling
@@ -26,39 +26,39 @@ class Flushes:
     def job(self, name: str, headers: Mapping[str, object] | None) -> Span | None:
         raise NotImplementedError
 
-    def linked(self, name: str, causes: Sequence[str]) -> Span | None:
+    def linked(self, name: str, traced_items: Sequence[str]) -> Span | None:
         assert name == "flush"
-        self.links.append(list(causes))
+        self.links.append(list(traced_items))
         return None
 
 
 def test_a_flush_is_linked_to_what_has_put_its_items_and_each_item_belongs_to_the_last() -> None:
     flushes = Flushes()
-    causes = Causes(flushes)
+    traced_items = TracedItems(flushes)
     for key, cause in [(A, "one"), (A, "two"), (B, "three")]:
-        causes.note(key, cause)
-    with causes.flushing({A: Item(1)}) as traces:
-        causes.note(A, "four")
+        traced_items.note(key, cause)
+    with traced_items.flushing({A: Item(1)}) as traces:
+        traced_items.note(A, "four")
         assert traces == {A: {"traceparent": "two"}}
-    with causes.flushing({A: Item(2), B: Item(3)}) as traces:
+    with traced_items.flushing({A: Item(2), B: Item(3)}) as traces:
         assert traces == {A: {"traceparent": "four"}, B: {"traceparent": "three"}}
-    with causes.flushing({A: Item(4)}) as traces:
+    with traced_items.flushing({A: Item(4)}) as traces:
         assert traces == {}
     assert [sorted(found) for found in flushes.links] == [["one", "two"], ["four", "three"], []]
 
 
 def test_only_so_many_are_remembered_while_nothing_is_flushed() -> None:
     flushes = Flushes()
-    causes = Causes(flushes)
-    keys = [(CartId("a"), str(number)) for number in range(MAX_CAUSES + 10)]
+    traced_items = TracedItems(flushes)
+    keys = [(CartId("a"), str(number)) for number in range(MAX_TRACED_ITEMS + 10)]
     for key in keys:
-        causes.note(key, "one")
-    with causes.flushing(dict.fromkeys(keys, Item(1))):
+        traced_items.note(key, "one")
+    with traced_items.flushing(dict.fromkeys(keys, Item(1))):
         pass
-    causes.note(A, "two")
-    with causes.flushing({A: Item(1)}):
+    traced_items.note(A, "two")
+    with traced_items.flushing({A: Item(1)}):
         pass
-    assert [len(found) for found in flushes.links] == [MAX_CAUSES, 1]
+    assert [len(found) for found in flushes.links] == [MAX_TRACED_ITEMS, 1]
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "PAUSE_CAP_S", 0.1)
 
 
-async def call(guard: Breaker, service: Callable[[], Awaitable[bool]]) -> None:
-    await guard.wait()
+async def call(breaker: Breaker, service: Callable[[], Awaitable[bool]]) -> None:
+    await breaker.wait()
     try:
         if await service():
-            guard.succeeded()
+            breaker.succeeded()
         else:
-            guard.failed()
+            breaker.failed()
     finally:
-        guard.leave()
+        breaker.leave()
 
 
 async def down() -> bool:
@@ -34,27 +34,27 @@ async def up() -> bool:
     return True
 
 
-async def trip(guard: Breaker) -> None:
+async def trip(breaker: Breaker) -> None:
     for _ in range(FAILURES):
-        await call(guard, down)
+        await call(breaker, down)
 
 
 def test_failures_between_successes_change_nothing() -> None:
     async def main() -> None:
-        guard = Breaker()
+        breaker = Breaker()
         for _ in range(3):
             for _ in range(FAILURES - 1):
-                await call(guard, down)
-            await call(guard, up)
-        assert not guard.is_open
+                await call(breaker, down)
+            await call(breaker, up)
+        assert not breaker.is_open
 
     asyncio.run(main())
 
 
 def test_after_many_failures_in_a_row_one_call_at_a_time_tries() -> None:
     async def main() -> None:
-        guard = Breaker()
-        await trip(guard)
+        breaker = Breaker()
+        await trip(breaker)
         calls = at_once = most = 0
 
         async def counted() -> bool:
@@ -66,9 +66,9 @@ def test_after_many_failures_in_a_row_one_call_at_a_time_tries() -> None:
             return calls >= 3
 
         started = asyncio.get_running_loop().time()
-        await asyncio.gather(*(call(guard, counted) for _ in range(50)))
+        await asyncio.gather(*(call(breaker, counted) for _ in range(50)))
         assert asyncio.get_running_loop().time() - started > 3 * 0.05 / 2
-        assert not guard.is_open
+        assert not breaker.is_open
         assert calls == 50
         assert most > 1, "once it is back all go on at once"
 
@@ -77,8 +77,8 @@ def test_after_many_failures_in_a_row_one_call_at_a_time_tries() -> None:
 
 def test_while_it_is_down_hardly_anybody_calls() -> None:
     async def main() -> None:
-        guard = Breaker()
-        await trip(guard)
+        breaker = Breaker()
+        await trip(breaker)
         calls = 0
 
         async def counted() -> bool:
@@ -86,7 +86,7 @@ def test_while_it_is_down_hardly_anybody_calls() -> None:
             calls += 1
             return False
 
-        waiting = [asyncio.create_task(call(guard, counted)) for _ in range(50)]
+        waiting = [asyncio.create_task(call(breaker, counted)) for _ in range(50)]
         await asyncio.sleep(0.5)
         assert 2 <= calls <= 20
         for task in waiting:
@@ -98,8 +98,8 @@ def test_while_it_is_down_hardly_anybody_calls() -> None:
 
 def test_a_trial_that_is_given_up_leaves_the_place_to_the_next() -> None:
     async def main() -> None:
-        guard = Breaker()
-        await trip(guard)
+        breaker = Breaker()
+        await trip(breaker)
         reached = asyncio.Event()
 
         async def hangs() -> bool:
@@ -107,13 +107,13 @@ def test_a_trial_that_is_given_up_leaves_the_place_to_the_next() -> None:
             await asyncio.sleep(3600)
             return True
 
-        trial = asyncio.create_task(call(guard, hangs))
+        trial = asyncio.create_task(call(breaker, hangs))
         await reached.wait()
-        following = asyncio.create_task(call(guard, up))
+        following = asyncio.create_task(call(breaker, up))
         await asyncio.sleep(0.05)
         assert not following.done()
         trial.cancel()
         await asyncio.wait_for(following, 10)
-        assert not guard.is_open
+        assert not breaker.is_open
 
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""RequestTimeouts grow with each failure up to their cap, and are spread over all of the time that they may take."""
+"""Waits grow with each failure up to their cap, and are spread over all of the time that they may take."""
 
 from collections.abc import Callable
 
@@ -26,8 +26,8 @@ def test_the_longest_wait_doubles_with_each_failure_up_to_the_cap(failures: int,
     ],
 )
 def test_a_wait_is_anywhere_between_its_bounds(wait: Callable[[], float], shortest: float, longest: float) -> None:
-    timeouts = [wait() for _ in range(WAITS)]
+    waits_s = [wait() for _ in range(WAITS)]
     tenth = (longest - shortest) / 10
-    assert shortest <= min(timeouts) < shortest + tenth
-    assert longest - tenth < max(timeouts) <= longest
-    assert abs(sum(timeouts) / WAITS - (shortest + longest) / 2) < tenth
+    assert shortest <= min(waits_s) < shortest + tenth
+    assert longest - tenth < max(waits_s) <= longest
+    assert abs(sum(waits_s) / WAITS - (shortest + longest) / 2) < tenth

@@ -16,7 +16,7 @@ from tracker.metrics.exposition import expose
 from tracker.metrics.values import Values
 from tracker.metrics.worker_files import FILE_NAME, SILENT_S, Workers
 from tracker.runtime.metric_sources import all_families, families_by_name
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.telemetry.families import Family, MetricKind, Sample
 from tracker.telemetry.histogram import Histogram
 from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, RequestCounts
 from tracker.telemetry.request_metrics import request_samples
@@ -189,7 +189,7 @@ def test_a_histogram_is_shown_with_growing_buckets() -> None:
 
 def test_a_sample_of_a_family_that_is_not_shown_is_a_mistake() -> None:
     with pytest.raises(KeyError):
-        Values(FAMILIES).put([Sample(Family("tracker_nothing", Kind.SUM, "Nothing"), 1)])
+        Values(FAMILIES).put([Sample(Family("tracker_nothing", MetricKind.SUM, "Nothing"), 1)])
 
 
 def test_a_family_is_declared_once() -> None:
@@ -201,8 +201,8 @@ def named(is_so: Callable[[Family], bool]) -> list[str]:
 
 
 def test_names_are_as_prometheus_wants_them() -> None:
-    assert not named(lambda family: family.name.endswith("_total") != (family.kind is Kind.COUNTER))
-    assert not named(lambda family: (family.kind is Kind.HISTOGRAM) != bool(family.bounds))
+    assert not named(lambda family: family.name.endswith("_total") != (family.kind is MetricKind.COUNTER))
+    assert not named(lambda family: (family.kind is MetricKind.HISTOGRAM) != bool(family.bounds))
     assert not named(lambda family: any(unit in family.name for unit in ("_ms", "_mb", "_minutes")))
     assert not named(lambda family: not family.name.startswith("tracker_") or not family.help)
 

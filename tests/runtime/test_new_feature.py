@@ -22,7 +22,7 @@ FILED = "tracker_notes_filed_total"
 
 
 @dataclass
-class Served:
+class FeatureServing:
     """A running `tracker serve` that has the feature."""
 
     client: httpx.Client
@@ -47,14 +47,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(checkout: Path, server_url: str, template: str) -> Iterator[Served]:
+def served(checkout: Path, server_url: str, template: str) -> Iterator[FeatureServing]:
     for database in copied(server_url, template):
         environ = environ_of(checkout, DATABASE_URL=database.url, TRACKER_NOTES_MAX_BYTES=str(MAX_BYTES))
         with subprocess.Popen(SERVE, env=environ, cwd=checkout, stdout=subprocess.PIPE, text=True) as process:
             try:
                 url = url_of(process)
                 with httpx.Client(base_url=url, timeout=30) as client:
-                    yield Served(client, url, scrape(url))
+                    yield FeatureServing(client, url, scrape(url))
                 process.terminate()
                 assert process.wait(STOP_TIMEOUT_S) == 0
             finally:
@@ -83,20 +83,22 @@ def url_of(process: subprocess.Popen[str]) -> str:
             return url
 
 
-def test_its_route_answers(served: Served) -> None:
+def test_its_route_answers(served: FeatureServing) -> None:
     answer = served.client.post("/notes", json={"text": "Größe"})
     assert (answer.status_code, answer.json()) == (200, {"size": 7})
 
 
 @pytest.mark.parametrize(("body", "rule"), [({}, "is required"), ({"text": 1}, "got int"), ({"text": ""}, "is empty")])
-def test_its_route_names_the_field_that_breaks_a_rule(served: Served, body: dict[str, object], rule: str) -> None:
+def test_its_route_names_the_field_that_breaks_a_rule(
+    served: FeatureServing, body: dict[str, object], rule: str
+) -> None:
     answer = served.client.post("/notes", json=body)
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
     assert answer.json()["field"] == "text"
     assert rule in answer.json()["rule"]
 
 
-def test_its_setting_is_read(served: Served) -> None:
+def test_its_setting_is_read(served: FeatureServing) -> None:
     assert served.client.post("/notes", json={"text": "x" * MAX_BYTES}).status_code == 200
     answer = served.client.post("/notes", json={"text": "x" * (MAX_BYTES + 1)})
     assert answer.status_code == 400
@@ -112,7 +114,7 @@ def test_a_bad_value_of_its_setting_ends_the_start(checkout: Path) -> None:
     assert "TRACKER_NOTES_MAX_BYTES='0' is not valid" in done.stderr
 
 
-def test_its_job_runs_and_its_metric_shows_that(served: Served) -> None:
+def test_its_job_runs_and_its_metric_shows_that(served: FeatureServing) -> None:
     assert served.at_first.samples[FILED] == {frozenset(): 0}
     before = scrape(served.url).value(FILED)
     assert served.client.post("/notes", json={"text": "one more"}).status_code == 200
@@ -120,7 +122,7 @@ def test_its_job_runs_and_its_metric_shows_that(served: Served) -> None:
     assert found.value("tracker_jobs_ended_total", handler="note", result="done") >= 1
 
 
-def test_the_document_describes_its_route_with_examples(served: Served) -> None:
+def test_the_document_describes_its_route_with_examples(served: FeatureServing) -> None:
     document = served.client.get("/docs/openapi.json").json()
     operation = document["paths"]["/notes"]["post"]
     assert operation["operationId"] == "leaveNote"

@@ -38,7 +38,7 @@ def new_flusher(aggregator: Aggregator, write: Write = write_nothing, *, max_ite
     return Flusher(
         aggregator,
         Delivery(write, DeadLetters(Path("/nonexistent"))),
-        causes=None,
+        traced_items=None,
         interval_ms=1,
         max_items=max_items,
         on_flush=lambda: None,
@@ -53,7 +53,7 @@ def new_intake(aggregator: Aggregator, flusher: Flusher) -> Intake:
         journal=NoJournal(),
         aggregator=aggregator,
         flusher=flusher,
-        causes=None,
+        traced_items=None,
         ack=Ack.MEMORY,
         commit_timeout_s=5,
     )

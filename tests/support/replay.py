@@ -103,7 +103,7 @@ class Comparison:
 
 
 def invoices_of(lines: Sequence[Line]) -> dict[str, list[Line]]:
-    """SettingsGroup lines by invoice; those of one invoice need not stand together."""
+    """Group lines by invoice; those of one invoice need not stand together."""
     invoices: dict[str, list[Line]] = {}
     for line in lines:
         invoices.setdefault(line.invoice, []).append(line)

@@ -10,7 +10,7 @@ import uvloop
 from tracker.cli.database import migrated_database
 from tracker.metrics.scrape_port import metrics_on
 from tracker.runtime.features import check_jobs, load_settings
-from tracker.runtime.job_runners import Jobs, run_jobs_until_told
+from tracker.runtime.job_runners import RunningJobs, run_jobs_until_signal
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.runtime.tracer import tracer_of
 
@@ -29,7 +29,7 @@ def worker(metrics_port: int | None, metrics_host: str) -> None:
     check_jobs(settings)  # what is wrong with it is said before anything is promised
     with migrated_database(settings) as url:
 
-        def beside(jobs: Jobs) -> contextlib.AbstractAsyncContextManager[None]:
+        def beside(jobs: RunningJobs) -> contextlib.AbstractAsyncContextManager[None]:
             if metrics_port is None:
                 return contextlib.nullcontext()
             return metrics_on(
@@ -43,4 +43,4 @@ def worker(metrics_port: int | None, metrics_host: str) -> None:
 
         click.echo("Tracker runs the jobs\n  stop     Ctrl-C")
         with tracer_of(os.environ) as tracer, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run_jobs_until_told(settings, url=url, tracer=tracer, beside=beside))
+            runner.run(run_jobs_until_signal(settings, url=url, tracer=tracer, beside=beside))

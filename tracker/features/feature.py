@@ -37,7 +37,7 @@ CLOSE_TIMEOUT_S: Final = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
-class Parts:
+class ServingParts:
     """The parts of a serving process that its features share."""
 
     settings: Settings
@@ -63,7 +63,7 @@ class Parts:
 
 
 @dataclass(slots=True, kw_only=True)
-class Served:
+class FeatureServing:
     """The parts that a feature adds to a process that serves."""
 
     services: Sequence[object] = ()
@@ -139,7 +139,7 @@ class Feature:
     tables: "Callable[[], Sequence[Table]] | None" = None
     """Returns its tables."""
 
-    serve: Callable[[Parts], Served] | None = None
+    serve: Callable[[ServingParts], FeatureServing] | None = None
     """Builds what serves; raises ConfigurationError."""
 
     jobs: Callable[[JobParts], FeatureJobs | None] | None = None

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.ingest.items import CartId
 
-Numbers = Mapping[str, int]
+Counts = Mapping[str, int]
 """The number of things of each kind."""
 
 Fields = Mapping[str, Any]
@@ -28,12 +28,12 @@ Fields = Mapping[str, Any]
 class Contents(Struct, frozen=True):
     """The things that some carts hold, or held."""
 
-    numbers: Numbers
+    counts: Counts
     carts: AbstractSet[CartId] = frozenset()
     """Those of the carts that count as not empty because of these things."""
 
 
-class Erasing(Struct, frozen=True):
+class Erasure(Struct, frozen=True):
     """An erasing of carts that the transaction has locked."""
 
     cart_ids: AbstractSet[CartId]
@@ -46,10 +46,10 @@ class Erasing(Struct, frozen=True):
 Count = Callable[[AsyncConnection, Collection[CartId], str | None], Awaitable[Contents]]
 """Counts what erasing some carts, and the customer if one is named, would erase."""
 
-EraseCarts = Callable[[AsyncConnection, Erasing], Awaitable[Contents]]
+EraseCarts = Callable[[AsyncConnection, Erasure], Awaitable[Contents]]
 """Erases the rows of carts that are pruned or erased; returns what there was."""
 
-EraseCustomer = Callable[[AsyncConnection, str, str, int], Awaitable[Numbers]]
+EraseCustomer = Callable[[AsyncConnection, str, str, int], Awaitable[Counts]]
 """Erases what is stored of a customer, the first text, or gives it to a pseudonym, the second.
 
 It runs before any cart is locked, takes no more rows than the number, and is called until all features together return
@@ -89,7 +89,7 @@ class FeatureData(Struct, frozen=True, kw_only=True):
     leads_to: LeadsTo | None = None
 
 
-def grouped(rows: Iterable[Row[Any]], column: str) -> dict[str, list[Row[Any]]]:
+def rows_by(rows: Iterable[Row[Any]], column: str) -> dict[str, list[Row[Any]]]:
     """Return rows by the value of one of their columns, in the order in which they come."""
     found: dict[str, list[Row[Any]]] = {}
     for row in rows:

@@ -15,7 +15,7 @@ from typing import Final
 from tracker.ingest.items import Batch, ItemKey
 from tracker.telemetry import tracing
 
-MAX_CAUSES: Final = 128
+MAX_TRACED_ITEMS: Final = 128
 """Most notes that are kept at a time: as many as the links that the SDK keeps for a span.
 
 Requests that come later, while PostgreSQL is away, get no link.
@@ -29,7 +29,7 @@ missing."""
 NO_TRACES: Final[ItemTraces] = MappingProxyType({})
 
 
-class Causes:
+class TracedItems:
     """The traced requests whose items wait."""
 
     def __init__(self, tracer: tracing.Tracer) -> None:
@@ -39,7 +39,7 @@ class Causes:
 
     def note(self, key: ItemKey, traceparent: str) -> None:
         """Note that a request has put an item."""
-        if self._count < MAX_CAUSES:
+        if self._count < MAX_TRACED_ITEMS:
             self._count += 1
             self._of.setdefault(key, []).append(traceparent)
 
@@ -51,8 +51,8 @@ class Causes:
         """
         # Taken out at once: who puts an item while it is being written has caused the next flush.
         caused = {key: self._of.pop(key) for key in list(self._of) if key in batch}
-        causes = [cause for found in caused.values() for cause in found]
-        self._count -= len(causes)
-        with tracing.ended(self._tracer.linked("flush", causes)):
+        traceparents = [cause for found in caused.values() for cause in found]
+        self._count -= len(traceparents)
+        with tracing.span_until_end(self._tracer.linked("flush", traceparents)):
             tracing.note(items=len(batch))
             yield {key: {tracing.TRACEPARENT: found[-1]} for key, found in caused.items()}

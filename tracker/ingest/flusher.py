@@ -15,7 +15,7 @@ from typing import Final
 
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.delivery import Delivery
-from tracker.ingest.flush_traces import NO_TRACES, Causes, ItemTraces
+from tracker.ingest.flush_traces import NO_TRACES, ItemTraces, TracedItems
 from tracker.ingest.items import Batch
 from tracker.kit.background_task import end, wait_for_event
 from tracker.kit.backoff import between_s, full_jitter_s
@@ -58,7 +58,7 @@ class Flusher:
         aggregator: Aggregator,
         delivery: Delivery,
         *,
-        causes: Causes | None,
+        traced_items: TracedItems | None,
         interval_ms: int,
         max_items: int,
         on_flush: Callable[[], None],
@@ -66,11 +66,11 @@ class Flusher:
     ) -> None:
         """Store batches with `delivery`; call `on_flush` before each batch, `on_committed` after it is dealt with.
 
-        `causes` are the traced requests whose items wait; None: nothing is traced.
+        `traced_items` are the traced requests whose items wait; None: nothing is traced.
         """
         self._aggregator = aggregator
         self._delivery = delivery
-        self._causes = causes
+        self._traced_items = traced_items
         self._on_flush = on_flush
         self._on_committed = on_committed
         self._interval_s = interval_ms / 1000
@@ -101,7 +101,7 @@ class Flusher:
         self._wake.set()
 
     def committed(self, stamp: int, timeout_s: float) -> Confirmation:
-        """Return a confirmation that is settled when PostgreSQL has committed the write with this stamp.
+        """Return a confirmation that is resolved when PostgreSQL has committed the write with this stamp.
 
         The write stays queued after `timeout_s` seconds.
         """
@@ -135,7 +135,11 @@ class Flusher:
                 await wait_for_event(self._closing, self._interval_s)
             if self._aggregator:
                 batch = self._aggregator.drain(self._max_items)
-                with nullcontext(NO_TRACES) if self._causes is None else self._causes.flushing(batch) as traces:
+                with (
+                    nullcontext(NO_TRACES)
+                    if self._traced_items is None
+                    else self._traced_items.flushing(batch) as traces
+                ):
                     await self._flush(batch, traces)
 
     async def _flush(self, batch: Batch, traces: ItemTraces) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from tracker.errors import BufferFullError, DatabaseUnavailableError, UnconfirmedError
 from tracker.ingest.aggregator import Aggregator
-from tracker.ingest.flush_traces import Causes
+from tracker.ingest.flush_traces import TracedItems
 from tracker.ingest.flusher import Flusher
 from tracker.ingest.items import Item, ItemWrite
 from tracker.ingest.journal.protocol import Journal
@@ -35,7 +35,7 @@ class Intake:
         journal: Journal,
         aggregator: Aggregator,
         flusher: Flusher,
-        causes: Causes | None,
+        traced_items: TracedItems | None,
         ack: Ack,
         commit_timeout_s: float,
     ) -> None:
@@ -47,7 +47,7 @@ class Intake:
         self._keeps_journal = keeps_journal(ack)
         self._confirms = ack in {Ack.FSYNC, Ack.COMMIT}
         self._commit_timeout_s = commit_timeout_s
-        self._causes = causes
+        self._traced_items = traced_items
         self._full_told_s = -FULL_TOLD_EVERY_S
         self.accepted = 0
         """Number of writes that were taken."""
@@ -72,8 +72,8 @@ class Intake:
         self._aggregator.put(key, item)
         self._flusher.wake()
         self.accepted += 1
-        if self._causes is not None and (span := tracing.current()) is not None:
-            self._causes.note(key, span.traceparent)
+        if self._traced_items is not None and (span := tracing.current_span()) is not None:
+            self._traced_items.note(key, span.traceparent)
         if not self._confirms:
             return None
         if self._ack is Ack.FSYNC:

@@ -7,64 +7,68 @@ from tracker.ingest.flusher import FLUSH_BOUNDS_S, FLUSH_ITEMS_BOUNDS
 from tracker.ingest.pipeline import Pipeline
 from tracker.kit.clock import stamp_us
 from tracker.postgres.error_classes import Failure
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.telemetry.families import Family, MetricKind, Sample
 
-ACCEPTED: Final = Family("tracker_items_accepted_total", Kind.COUNTER, "Writes of items that were taken")
-COALESCED: Final = Family("tracker_items_coalesced_total", Kind.COUNTER, "Writes merged into one that waited already")
+ACCEPTED: Final = Family("tracker_items_accepted_total", MetricKind.COUNTER, "Writes of items that were taken")
+COALESCED: Final = Family(
+    "tracker_items_coalesced_total", MetricKind.COUNTER, "Writes merged into one that waited already"
+)
 STORED: Final = Family(
-    "tracker_items_stored_total", Kind.COUNTER, "Items that PostgreSQL has taken, replayed ones included"
+    "tracker_items_stored_total", MetricKind.COUNTER, "Items that PostgreSQL has taken, replayed ones included"
 )
 REPLAYED: Final = Family(
-    "tracker_items_replayed_total", Kind.COUNTER, "Items stored from the journals of workers that had died"
+    "tracker_items_replayed_total", MetricKind.COUNTER, "Items stored from the journals of workers that had died"
 )
 DEAD_LETTERED: Final = Family(
     "tracker_items_dead_lettered_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Items that PostgreSQL refused for good, kept as dead letters",
 )
 LOST: Final = Family(
     "tracker_items_lost_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Items that were accepted and are stored nowhere: at level memory, after a stop without PostgreSQL",
 )
 OLDEST: Final = Family(
-    "tracker_items_oldest_seconds", Kind.WORST, "Age of the oldest item that is not in PostgreSQL yet; 0: none"
+    "tracker_items_oldest_seconds", MetricKind.WORST, "Age of the oldest item that is not in PostgreSQL yet; 0: none"
 )
-DEAD_LETTERS: Final = Family("tracker_dead_letters", Kind.SUM, "Dead letters that wait for somebody to look at them")
+DEAD_LETTERS: Final = Family(
+    "tracker_dead_letters", MetricKind.SUM, "Dead letters that wait for somebody to look at them"
+)
 
-BUFFER_ITEMS: Final = Family("tracker_buffer_items", Kind.SUM, "Items in memory that are not in PostgreSQL yet")
-BUFFER_BYTES: Final = Family("tracker_buffer_bytes", Kind.SUM, "Memory that they take")
-BUFFER_LIMIT: Final = Family("tracker_buffer_limit_bytes", Kind.SUM, "Memory that they may take")
+BUFFER_ITEMS: Final = Family("tracker_buffer_items", MetricKind.SUM, "Items in memory that are not in PostgreSQL yet")
+BUFFER_BYTES: Final = Family("tracker_buffer_bytes", MetricKind.SUM, "Memory that they take")
+BUFFER_LIMIT: Final = Family("tracker_buffer_limit_bytes", MetricKind.SUM, "Memory that they may take")
 BUFFER_USED: Final = Family(
-    "tracker_buffer_used_ratio", Kind.WORST, "Part of the buffer that is used, of the worker with the fullest"
+    "tracker_buffer_used_ratio", MetricKind.WORST, "Part of the buffer that is used, of the worker with the fullest"
 )
 JOURNAL_ITEMS: Final = Family(
-    "tracker_journal_items", Kind.SUM, "Frames in the journals, those of items in PostgreSQL included"
+    "tracker_journal_items", MetricKind.SUM, "Frames in the journals, those of items in PostgreSQL included"
 )
-JOURNAL_BYTES: Final = Family("tracker_journal_bytes", Kind.SUM, "Disk that the journals take")
-JOURNAL_LIMIT: Final = Family("tracker_journal_limit_bytes", Kind.SUM, "Disk that they may take")
+JOURNAL_BYTES: Final = Family("tracker_journal_bytes", MetricKind.SUM, "Disk that the journals take")
+JOURNAL_LIMIT: Final = Family("tracker_journal_limit_bytes", MetricKind.SUM, "Disk that they may take")
 JOURNAL_USED: Final = Family(
-    "tracker_journal_used_ratio", Kind.WORST, "Part of the journal that is used, of the worker with the fullest"
+    "tracker_journal_used_ratio", MetricKind.WORST, "Part of the journal that is used, of the worker with the fullest"
 )
 ORPHANED: Final = Family(
-    "tracker_journal_orphaned_bytes", Kind.SUM, "Journals of dead workers that are not replayed yet"
+    "tracker_journal_orphaned_bytes", MetricKind.SUM, "Journals of dead workers that are not replayed yet"
 )
 DAMAGED: Final = Family(
     "tracker_journal_damaged_frames_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Frames that could not be read in a replay, kept as *.corrupt",
 )
 
-FLUSH_ITEMS: Final = Family("tracker_flush_items", Kind.HISTOGRAM, "Items of a flush", bounds=FLUSH_ITEMS_BOUNDS)
+FLUSH_ITEMS: Final = Family("tracker_flush_items", MetricKind.HISTOGRAM, "Items of a flush", bounds=FLUSH_ITEMS_BOUNDS)
 FLUSH_DURATION: Final = Family(
     "tracker_flush_duration_seconds",
-    Kind.HISTOGRAM,
+    MetricKind.HISTOGRAM,
     "Time until a flush was dealt with, all tries included",
     bounds=FLUSH_BOUNDS_S,
 )
 FLUSH_RETRIES: Final = Family(
     "tracker_flush_retries_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Writes that failed and are tried again: transient (PostgreSQL is away or busy), broken (somebody must mend"
     " something), bad_data (a dead letter cannot be written), unexpected",
     ("reason",),

@@ -12,7 +12,7 @@ from typing import Final
 from tracker.ingest.aggregator import Aggregator
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery, Write
-from tracker.ingest.flush_traces import Causes
+from tracker.ingest.flush_traces import TracedItems
 from tracker.ingest.flusher import Flusher
 from tracker.ingest.intake import Intake, keeps_journal
 from tracker.ingest.journal.journal import FileJournal, Limits
@@ -73,11 +73,11 @@ class Pipeline:
             last_stamp=self._last_stamp,
         )
         self.journal: Final = self._new_journal()
-        causes = None if tracer is None else Causes(tracer)
+        traced_items = None if tracer is None else TracedItems(tracer)
         self.flusher: Final = Flusher(
             self.aggregator,
             self.delivery,
-            causes=causes,
+            traced_items=traced_items,
             interval_ms=settings.flush_interval_ms,
             max_items=settings.flush_max_items,
             on_flush=self.keep_stamp,
@@ -88,7 +88,7 @@ class Pipeline:
             journal=self.journal,
             aggregator=self.aggregator,
             flusher=self.flusher,
-            causes=causes,
+            traced_items=traced_items,
             ack=settings.ack,
             commit_timeout_s=settings.commit_timeout_s,
         )

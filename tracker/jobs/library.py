@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from tracker.jobs.consumer import Consumer
 
-_TURN: Final = threading.Lock()
+_IMPORT_LOCK: Final = threading.Lock()
 
 
 async def load_queries() -> "Callable[[AsyncConnection], Queries]":
     """Return the function that gives the queue's queries as a part of the transaction of a connection."""
-    if "tracker.jobs.queries" in sys.modules and not _TURN.locked():
+    if "tracker.jobs.queries" in sys.modules and not _IMPORT_LOCK.locked():
         return _queries()
     return await asyncio.to_thread(_queries)
 
@@ -35,12 +35,12 @@ async def load_consumer() -> "type[Consumer]":
 
 
 def _queries() -> "Callable[[AsyncConnection], Queries]":
-    with _TURN:
+    with _IMPORT_LOCK:
         from tracker.jobs.queries import queries_in  # noqa: PLC0415  # see above
     return queries_in
 
 
 def _consumer() -> "type[Consumer]":
-    with _TURN:
+    with _IMPORT_LOCK:
         from tracker.jobs.consumer import Consumer  # noqa: PLC0415  # see above
     return Consumer

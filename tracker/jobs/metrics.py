@@ -5,24 +5,24 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.jobs.overview import COUNTED_AT_MOST, Waiting, overview
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.jobs.overview import COUNTED_AT_MOST, HandlerQueue, overview
+from tracker.telemetry.families import Family, MetricKind, Sample
 
 JOBS: Final = Family(
     "tracker_jobs",
-    Kind.SUM,
+    MetricKind.SUM,
     f"Jobs in the queue: due, later (not due yet), running; {COUNTED_AT_MOST} means as many or more",
     ("handler", "state"),
 )
 OLDEST_DUE: Final = Family(
-    "tracker_jobs_oldest_due_seconds", Kind.WORST, "For how long the oldest due job waits", ("handler",)
+    "tracker_jobs_oldest_due_seconds", MetricKind.WORST, "For how long the oldest due job waits", ("handler",)
 )
 OLDEST: Final = Family(
-    "tracker_jobs_oldest_seconds", Kind.WORST, "Since when the oldest job is in the queue", ("handler",)
+    "tracker_jobs_oldest_seconds", MetricKind.WORST, "Since when the oldest job is in the queue", ("handler",)
 )
 ENDED: Final = Family(
     "tracker_jobs_ended_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Calls of a job: done, again (it asked for another one), unexpected (an error that nobody has thought of)",
     ("handler", "result"),
 )
@@ -41,7 +41,9 @@ class QueueState:
         found = await overview(connection)
         self._handlers.update(waiting.handler for waiting in found)
         # A handler whose last job is done has none, which is not the same as no number.
-        found += [Waiting(name, 0, 0, 0, 0.0, 0.0) for name in self._handlers - {waiting.handler for waiting in found}]
+        found += [
+            HandlerQueue(name, 0, 0, 0, 0.0, 0.0) for name in self._handlers - {waiting.handler for waiting in found}
+        ]
         return [sample for waiting in found for sample in _samples_of(waiting)]
 
 
@@ -51,7 +53,7 @@ def ended_samples(ended: Mapping[tuple[str, str], int]) -> Iterator[Sample]:
         yield Sample(ENDED, count, labels)
 
 
-def _samples_of(waiting: Waiting) -> Iterator[Sample]:
+def _samples_of(waiting: HandlerQueue) -> Iterator[Sample]:
     name = waiting.handler
     yield Sample(JOBS, waiting.due, (name, "due"))
     yield Sample(JOBS, waiting.later, (name, "later"))

@@ -16,7 +16,7 @@ Above this number it is enough to know that there are so many.
 """
 
 
-class Waiting(NamedTuple):
+class HandlerQueue(NamedTuple):
     """The state of one handler's jobs."""
 
     handler: str
@@ -68,11 +68,11 @@ It finds the handlers' names by jumping from one to the next in the index; ids g
 """
 
 
-async def overview(connection: AsyncConnection) -> list[Waiting]:
+async def overview(connection: AsyncConnection) -> list[HandlerQueue]:
     """Return the state of the waiting and running jobs, for each handler that has any."""
     rows = await connection.execute(_OVERVIEW)
     return [
-        Waiting(
+        HandlerQueue(
             row.handler,
             row.due,
             row.later,

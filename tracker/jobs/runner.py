@@ -108,7 +108,7 @@ class JobRunner:
     async def _do(self, job: "Job") -> None:
         try:
             span = None if self._tracer is None else self._tracer.job(self._name, job.headers)
-            with tracing.ended(span):
+            with tracing.span_until_end(span):
                 await self._call(job.payload or b"")
         except TryAgainError:
             self.ended[self._name, AGAIN] += 1

@@ -1,7 +1,7 @@
 """A confirmation tells its waiters later whether a write is as safe as was asked.
 
 It is not a future: all requests whose writes the same sync makes safe wait for one confirmation, and
-their callbacks are called directly where it is settled. A future sends each of them through the event
+their callbacks are called directly where it is resolved. A future sends each of them through the event
 loop once more, which costs 1 µs for each request.
 """
 
@@ -16,7 +16,7 @@ Then = Callable[[str | None], None]
 
 
 class Confirmation:
-    """A result that is settled once, for all who wait for it."""
+    """A result that is resolved once, for all who wait for it."""
 
     __slots__ = ("_callbacks", "_reason", "resolved")
 
@@ -26,7 +26,7 @@ class Confirmation:
         self._callbacks: list[Then] = []
 
     def then(self, callback: Then) -> None:
-        """Have `callback` called once this is settled, which may be now; what it raises is logged."""
+        """Have `callback` called once this is resolved, which may be now; what it raises is logged."""
         if self.resolved:
             _tell(callback, self._reason)
         else:
@@ -56,7 +56,7 @@ def _tell(callback: Then, reason: str | None) -> None:
 
 
 def confirmation_within(seconds: float, reason: str) -> Confirmation:
-    """Return a confirmation that is settled with `reason` after `seconds`, unless it was settled before."""
+    """Return a confirmation that is resolved with `reason` after `seconds`, unless it was resolved before."""
     confirmation = Confirmation()
     timer = asyncio.get_running_loop().call_later(seconds, confirmation.resolve, reason)
     confirmation.then(lambda _: timer.cancel())

@@ -6,7 +6,7 @@ A process that is never scraped does not load that library.
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracker.metrics.values import ByLabels, Values
-from tracker.telemetry.families import Family, Kind
+from tracker.telemetry.families import Family, MetricKind
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -51,12 +51,12 @@ def _metric(family: Family, found: ByLabels) -> "Metric":
         HistogramMetricFamily,
     )
 
-    if family.kind is Kind.HISTOGRAM:
+    if family.kind is MetricKind.HISTOGRAM:
         histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
         for labels, (total, *counts) in found.items():
             histogram.add_metric(labels, _buckets(family.bounds, counts), total)
         return histogram
-    kind = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
+    kind = CounterMetricFamily if family.kind is MetricKind.COUNTER else GaugeMetricFamily
     metric = kind(family.name, family.help, labels=family.labels)
     for labels, (value,) in found.items():
         metric.add_metric(labels, value)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.telemetry.families import Family, MetricKind, Sample
 
-WORKERS: Final = Family("tracker_workers", Kind.SUM, "Processes that serve")
-WORKERS_READY: Final = Family("tracker_workers_ready", Kind.SUM, "Those that accept items now")
-POSTGRES_UP: Final = Family("tracker_postgres_up", Kind.SUM, "Whether PostgreSQL has answered this scrape")
-BUILD_INFO: Final = Family("tracker_build_info", Kind.WORST, "Always 1", ("version",))
+WORKERS: Final = Family("tracker_workers", MetricKind.SUM, "Processes that serve")
+WORKERS_READY: Final = Family("tracker_workers_ready", MetricKind.SUM, "Those that accept items now")
+POSTGRES_UP: Final = Family("tracker_postgres_up", MetricKind.SUM, "Whether PostgreSQL has answered this scrape")
+BUILD_INFO: Final = Family("tracker_build_info", MetricKind.WORST, "Always 1", ("version",))
 
 FAMILIES: Final = (WORKERS, WORKERS_READY, POSTGRES_UP, BUILD_INFO)
 

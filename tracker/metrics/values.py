@@ -6,7 +6,7 @@ way whatever they are.
 
 from collections.abc import Iterable, Iterator
 
-from tracker.telemetry.families import Families, Family, Kind, Sample
+from tracker.telemetry.families import Families, Family, MetricKind, Sample
 from tracker.telemetry.histogram import Histogram
 
 ByLabels = dict[tuple[str, ...], list[float]]
@@ -46,7 +46,7 @@ class Values:
             family = self.families.get(name)
             if family is None:
                 continue
-            length = len(family.bounds) + 2 if family.kind is Kind.HISTOGRAM else 1
+            length = len(family.bounds) + 2 if family.kind is MetricKind.HISTOGRAM else 1
             for labels, numbers in found.items():
                 if len(labels) == len(family.labels) and len(numbers) == length:
                     yield family, labels, numbers
@@ -56,7 +56,7 @@ class Values:
         known = found.get(labels)
         if known is None:
             found[labels] = list(numbers)
-        elif family.kind is Kind.WORST:
+        elif family.kind is MetricKind.WORST:
             found[labels] = [max(known[0], numbers[0])]
         else:
             found[labels] = [a + b for a, b in zip(known, numbers, strict=True)]

@@ -15,7 +15,7 @@ from tracker.errors import DatabaseUnavailableError
 from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.error_classes import Failure, failure_of, loggable
 
-REQUEST_TIMEOUT_S: Final = 5.0
+TRANSACTION_TIMEOUT_S: Final = 5.0
 """Seconds for one transaction of a request, with the wait for a connection; then the request gets a 503."""
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class RequestDatabase:
         is not known then.
         """
         try:
-            async with self._timeouts.within(REQUEST_TIMEOUT_S), self._engine.begin() as connection:
+            async with self._timeouts.within(TRANSACTION_TIMEOUT_S), self._engine.begin() as connection:
                 yield connection
         except (OSError, SQLAlchemyError) as error:  # TimeoutError is an OSError
             failure = failure_of(error)

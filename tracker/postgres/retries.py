@@ -19,7 +19,7 @@ BACKOFF_CAP_S: Final = 5.0
 T = TypeVar("T")
 
 
-async def committed(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+async def run_in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     """Do `work` in a transaction, again and again while PostgreSQL is busy.
 
     Raises DatabaseUnavailableError when it does not get better.

@@ -15,7 +15,7 @@ from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
 from tracker.metrics.worker_files import Workers
 from tracker.runtime.context import Context
-from tracker.runtime.job_runners import Jobs
+from tracker.runtime.job_runners import RunningJobs
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.settings import FolderSettings, ProcessSettings, Switch
 from tracker.telemetry.request_counts import RequestCounts
@@ -49,7 +49,7 @@ def create_app(context: Context, request_counts: RequestCounts | None) -> Litest
 
     Whoever serves it counts the requests in `request_counts`; None: they are not counted, and no metrics are shown.
     """
-    jobs = Jobs()
+    jobs = RunningJobs()
     metrics = None if request_counts is None else _metrics(context, request_counts, jobs)
 
     @contextlib.asynccontextmanager
@@ -65,13 +65,13 @@ def create_app(context: Context, request_counts: RequestCounts | None) -> Litest
 
     app = _Application(
         route_handlers=[
-            *(route for served in context.features for route in served.routes),
+            *(route for serving in context.features for route in serving.routes),
             health_routes.live,
             health_routes.ready,
             *([] if metrics is None else [show_metrics]),
         ],
         dependencies={
-            **{name: one for served in context.features for name, one in served.dependencies.items()},
+            **{name: one for serving in context.features for name, one in serving.dependencies.items()},
             "metrics": given(metrics),
             "accepts_items": given(lambda: context.pipeline.intake.ready),
         },
@@ -89,17 +89,17 @@ def create_app(context: Context, request_counts: RequestCounts | None) -> Litest
 
 def _examples(context: Context) -> Examples:
     """Return the examples of all features, and those of no feature."""
-    of_features = [served.examples for served in context.features if served.examples is not None]
+    of_features = [serving.examples for serving in context.features if serving.examples is not None]
     return joined([OF_ALL, health_routes.EXAMPLES, *of_features])
 
 
-def _running(jobs: Jobs, context: Context) -> contextlib.AbstractAsyncContextManager[None]:
+def _running(jobs: RunningJobs, context: Context) -> contextlib.AbstractAsyncContextManager[None]:
     if context.settings[ProcessSettings].jobs is Switch.OFF:
         return contextlib.nullcontext()
     return jobs.running(context.settings, url=context.url, tracer=context.tracer)
 
 
-def _metrics(context: Context, request_counts: RequestCounts, jobs: Jobs) -> Metrics:
+def _metrics(context: Context, request_counts: RequestCounts, jobs: RunningJobs) -> Metrics:
     """Return the metrics of a process that serves, with those of the other workers of its data folder."""
     families = families_by_name()
     return Metrics(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from tracker.features.carts.wiring import writer_on
-from tracker.features.feature import CLOSE_TIMEOUT_S, Parts, Served
+from tracker.features.feature import CLOSE_TIMEOUT_S, FeatureServing, ServingParts
 from tracker.ingest.metrics import pipeline_samples
 from tracker.ingest.pipeline import Pipeline
 from tracker.ingest.worker_folders import WorkerFolder
@@ -78,7 +78,7 @@ class Context:
             tracer=tracer,
         )
         self.policy: Final = BrowserPolicy(web.allowed_origins, web.allowed_hosts)
-        self.parts: Final = Parts(
+        self.parts: Final = ServingParts(
             settings=settings,
             clock=clock,
             timeouts=self.timeouts,
@@ -88,12 +88,12 @@ class Context:
             policy=self.policy,
             limits=RateLimits(clock, per_address=web.rate_per_address, per_cart=web.rate_per_cart),
         )
-        self.features: Final[list[Served]] = []
+        self.features: Final[list[FeatureServing]] = []
         for feature in FEATURES:
             if feature.serve is not None:
-                served = feature.serve(self.parts)
-                self.features.append(served)
-                self.parts.services.extend(served.services)
+                serving = feature.serve(self.parts)
+                self.features.append(serving)
+                self.parts.services.extend(serving.services)
         lanes = {path: lane for one in self.features for path, lane in one.lanes.items()}
         self.lanes: Final[FastLanes] = lanes if tracer is None else traced(lanes, tracer)
 
@@ -108,9 +108,9 @@ class Context:
             yield
         finally:
             logger.info("stopping", extra={**worker, "items_in_hand": len(self.pipeline.aggregator)})
-            for served in self.features:
-                if served.finish is not None:
-                    await served.finish()
+            for serving in self.features:
+                if serving.finish is not None:
+                    await serving.finish()
             await self.pipeline.close()
             await asyncio.gather(
                 *(close_within(one.close, CLOSE_TIMEOUT_S) for one in self.features if one.close is not None),
@@ -128,5 +128,5 @@ class Context:
         """Return an iterator over the samples of the process, its requests and jobs left out."""
         yield from process_state.serving_samples(ready=self.pipeline.intake.ready)
         yield from pipeline_samples(self.pipeline)
-        for served in self.features:
-            yield from served.samples()
+        for serving in self.features:
+            yield from serving.samples()

@@ -21,7 +21,7 @@ must ask again. With 5 s, two processes on a machine ten times overcommitted ask
 reservations."""
 
 
-class Jobs:
+class RunningJobs:
     """The jobs of a process, by their features; those of a feature that is switched off do not run."""
 
     def __init__(self) -> None:
@@ -60,27 +60,27 @@ class Jobs:
                 await asyncio.gather(*(runner.close() for runner in runners))
 
 
-async def run_jobs_until_told(
+async def run_jobs_until_signal(
     settings: Settings,
     *,
     url: str,
     tracer: Tracer | None,
-    beside: Callable[[Jobs], contextlib.AbstractAsyncContextManager[None]],
+    beside: Callable[[RunningJobs], contextlib.AbstractAsyncContextManager[None]],
 ) -> None:
     """Run the jobs until SIGINT or SIGTERM, and meanwhile what is `beside` them."""
-    told = asyncio.Event()
+    signaled = asyncio.Event()
     loop = asyncio.get_running_loop()
-    jobs = Jobs()
-    with _handled(loop, told):
+    jobs = RunningJobs()
+    with _handled(loop, signaled):
         async with jobs.running(settings, url=url, tracer=tracer), beside(jobs):
-            await told.wait()
+            await signaled.wait()
 
 
 @contextlib.contextmanager
-def _handled(loop: asyncio.AbstractEventLoop, told: asyncio.Event) -> Iterator[None]:
+def _handled(loop: asyncio.AbstractEventLoop, signaled: asyncio.Event) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, signaled.set)
     try:
         yield
     finally:

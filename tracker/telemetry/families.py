@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # what counts does not load SQLAlchemy
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-class Kind(enum.Enum):
-    """Kind of a family: how its values behave, and how those of several processes are combined."""
+class MetricKind(enum.Enum):
+    """MetricKind of a family: how its values behave, and how those of several processes are combined."""
 
     COUNTER = "counter"
     """A number that only grows; added up over all processes, also those that have ended."""
@@ -37,7 +37,7 @@ class Family(NamedTuple):
     """A metric family: its name, its kind, its help text, the names of its labels."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
@@ -46,7 +46,7 @@ class Family(NamedTuple):
     @property
     def lasts(self) -> bool:
         """Whether what a process has counted is still true when it has ended."""
-        return self.kind in {Kind.COUNTER, Kind.HISTOGRAM}
+        return self.kind in {MetricKind.COUNTER, MetricKind.HISTOGRAM}
 
 
 Families = Mapping[str, Family]

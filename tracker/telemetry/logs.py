@@ -9,7 +9,7 @@ has gone wrong on the way says so with the id of its request (`request_log`, `re
 
 No line may hold a cart's id, which is the key to the cart, or anything of a body. The errors of others may quote
 both: `_without_values` takes out what can be told from the rest by its form. Who logs an error of PostgreSQL's
-sees to the others (`postgres.error_classes.shown`).
+sees to the others (`postgres.error_classes.loggable`).
 """
 
 import logging
@@ -95,7 +95,7 @@ def _with_request(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     line.pop("color_message", None)
     if request_id := current_request_id.get():
         line["request_id"] = request_id
-    if (span := tracing.current()) is not None:
+    if (span := tracing.current_span()) is not None:
         _, line["trace_id"], line["span_id"], _ = span.traceparent.split("-")
     return line
 

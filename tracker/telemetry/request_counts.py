@@ -60,7 +60,7 @@ class RequestCounts:
         """Count an answer of the application."""
         self._line((method if method in METHODS else OTHER, route, status)).add(perf_counter() - began_s)
 
-    def refuse(self, status: int) -> None:
+    def count_refusal(self, status: int) -> None:
         """Count a request that the connection has refused."""
         self.refused[status] = self.refused.get(status, 0) + 1
 

@@ -3,25 +3,25 @@
 from collections.abc import Iterator
 from typing import Final
 
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.telemetry.families import Family, MetricKind, Sample
 from tracker.telemetry.request_counts import ANSWER_BOUNDS_S, CLIENT_LEFT, UNMATCHED, RequestCounts
 
 REQUESTS: Final = Family(
     "tracker_http_requests_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     f"Requests answered; the route is the template, or {UNMATCHED!r}; {CLIENT_LEFT}: the client left before",
     ("method", "route", "status"),
 )
 DURATION: Final = Family(
     "tracker_http_request_duration_seconds",
-    Kind.HISTOGRAM,
+    MetricKind.HISTOGRAM,
     "Time from the head of a request to its answer",
     ("method", "route"),
     ANSWER_BOUNDS_S,
 )
 REFUSED: Final = Family(
     "tracker_http_refused_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Requests that the connection refused before they came to a route: no HTTP, too large, too slow, too many",
     ("status",),
 )

@@ -24,9 +24,9 @@ from tracker.features.warranties.service import Warranties
 from tracker.kit.clock import Stamper, SystemClock
 from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.engine import create_engine, dispose
-from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
+from tracker.postgres.request_database import TRANSACTION_TIMEOUT_S, RequestDatabase
 from tracker.runtime.features import load_settings
-from tracker.runtime.job_runners import Jobs
+from tracker.runtime.job_runners import RunningJobs
 from tracker.settings import DatabaseSettings, ProcessSettings, Switch
 from tracker.web.fast_lane.interface import Answerer, FastLanes, Headers, Peer
 from tracker.web.limits import MAX_BODY_BYTES
@@ -44,7 +44,7 @@ class EachByItself(Warranties):
         return asyncio.ensure_future(self._create(sale))
 
     async def _create(self, sale: Sale) -> Warranty:
-        async with self._timeouts.within(REQUEST_TIMEOUT_S):
+        async with self._timeouts.within(TRANSACTION_TIMEOUT_S):
             [result] = await self._commit([self._made(sale)])
         if isinstance(result, Exception):
             raise result
@@ -69,7 +69,7 @@ async def lifespan(application: Litestar) -> AsyncIterator[None]:
     )
     application.state.lanes = WarrantyFastLane(application.state.warranties, BrowserPolicy(None, None)).by_path
     async with (
-        Jobs().running(settings, url=url, tracer=None)
+        RunningJobs().running(settings, url=url, tracer=None)
         if settings[ProcessSettings].jobs is Switch.ON
         else contextlib.nullcontext()
     ):

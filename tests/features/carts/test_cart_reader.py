@@ -80,7 +80,7 @@ def test_an_item_that_is_stored_while_its_cart_is_read_is_shown(
 def test_a_cart_that_postgresql_does_not_show_in_time_is_unavailable(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_database, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(request_database, "TRANSACTION_TIMEOUT_S", 0.3)
 
     async def scenario(_: Aggregator, carts: CartReader, __: AsyncEngine) -> None:
         async with asyncio.timeout(15):

@@ -188,7 +188,7 @@ def test_100_skus_may_be_asked_for(shop: httpx.Client) -> None:
 def test_a_catalog_that_postgresql_does_not_show_in_time_is_unavailable(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_database, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(request_database, "TRANSACTION_TIMEOUT_S", 0.3)
 
     async def page() -> None:
         engine = create_engine(database.url)

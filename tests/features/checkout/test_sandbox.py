@@ -55,7 +55,7 @@ def test_the_same_order_is_the_same_payment() -> None:
 
 def test_it_sends_no_webhooks() -> None:
     with pytest.raises(NotConfiguredError, match="TRACKER_PAYMENT=stripe"):
-        SandboxProcessor().notice(b"{}", "")
+        SandboxProcessor().parse_webhook(b"{}", "")
 
 
 def test_the_settings_choose_the_processor() -> None:

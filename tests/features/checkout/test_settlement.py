@@ -272,7 +272,7 @@ def test_who_hears_of_a_refusal_brings_the_reservations_back_too(database: Datab
                 await BatchWriter(engine).write({(cart_id, "late"): Item.written(2**61, None, None, 1)})
                 return Refused("no") if by == "answer" else Pending()
 
-            def notice(self, payload: bytes, signature: str) -> Notice | None:
+            def parse_webhook(self, payload: bytes, signature: str) -> Notice | None:
                 del signature
                 return Notice(payload.decode(), f"sandbox:accepted:{payload.decode()}", Refused("no"))
 
@@ -290,7 +290,7 @@ def test_who_hears_of_a_refusal_brings_the_reservations_back_too(database: Datab
             found = await checkout.check_out("anna", cart_id, "accepted", "k")
             if by == "webhook":
                 assert found.order.status is Status.PAYING
-                await checkout.hear(found.order.id.encode(), "")
+                await checkout.handle_webhook(found.order.id.encode(), "")
             assert moved == [(found.next_cart_id, cart_id, ["late"])]
             assert (await asyncio.to_thread(database.items, cart_id)).keys() == {"pen", "late"}
         finally:

@@ -393,7 +393,7 @@ def test_the_webhook_of_a_payment_says_what_became_of_it(stripe: StripeAPI) -> N
         assert await processor.confirm(payment_id, wanted) == Paid()
         told = None
         while told is None or told.order_id != wanted.order_id:  # those of the tests before are on their way too
-            told = processor.notice(*await asyncio.to_thread(received.get, timeout=START_TIMEOUT_S))
+            told = processor.parse_webhook(*await asyncio.to_thread(received.get, timeout=START_TIMEOUT_S))
         assert told == Notice(wanted.order_id, payment_id, Paid())
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:

@@ -50,7 +50,7 @@ def test_what_became_of_a_payment_is_told(
     processor: StripeProcessor, kind: str, error: object, outcome: Outcome
 ) -> None:
     payload = event(kind, last_payment_error=error)
-    assert processor.notice(payload.encode(), signed(payload)) == Notice(ORDER_ID, "pi_1", outcome)  # type: ignore[arg-type]
+    assert processor.parse_webhook(payload.encode(), signed(payload)) == Notice(ORDER_ID, "pi_1", outcome)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_became_of_a_payment_is_told(
     ],
 )
 def test_what_is_not_about_a_payment_of_ours_says_nothing(processor: StripeProcessor, payload: str) -> None:
-    assert processor.notice(payload.encode(), signed(payload)) is None
+    assert processor.parse_webhook(payload.encode(), signed(payload)) is None
 
 
 def test_every_other_signature_is_refused(processor: StripeProcessor) -> None:
@@ -88,8 +88,8 @@ def test_every_other_signature_is_refused(processor: StripeProcessor) -> None:
         signed(payload, age_s=SIGNATURE_TOLERANCE_S + 60),
     ):
         with pytest.raises(InvalidInputError, match="Stripe-Signature must be"):
-            processor.notice(payload.encode(), forged)
-    assert processor.notice(payload.encode(), signed(payload, age_s=SIGNATURE_TOLERANCE_S - 60))
+            processor.parse_webhook(payload.encode(), forged)
+    assert processor.parse_webhook(payload.encode(), signed(payload, age_s=SIGNATURE_TOLERANCE_S - 60))
 
 
 @pytest.mark.parametrize(
@@ -109,19 +109,19 @@ def test_every_other_signature_is_refused(processor: StripeProcessor) -> None:
 )
 def test_a_signed_body_that_is_no_event_is_refused(processor: StripeProcessor, payload: str) -> None:
     with pytest.raises(InvalidInputError, match="event of Stripe"):
-        processor.notice(payload.encode(), signed(payload))
+        processor.parse_webhook(payload.encode(), signed(payload))
 
 
 def test_a_body_that_is_no_text_is_refused(processor: StripeProcessor) -> None:
     with pytest.raises(InvalidInputError):
-        processor.notice(b"\xff\xfe", signed("x"))
+        processor.parse_webhook(b"\xff\xfe", signed("x"))
 
 
 def test_without_the_secret_no_webhook_is_believed() -> None:
     processor = StripeProcessor("sk_test_x", webhook_secret=None, url="http://127.0.0.1:1")
     payload = event("payment_intent.succeeded")
     with pytest.raises(NotConfiguredError, match="TRACKER_STRIPE_WEBHOOK_SECRET"):
-        processor.notice(payload.encode(), signed(payload, ""))
+        processor.parse_webhook(payload.encode(), signed(payload, ""))
     asyncio.run(processor.close())
 
 
@@ -132,7 +132,7 @@ def test_no_telemetry_goes_to_stripe() -> None:
     async def main() -> None:
         has_left = asyncio.Event()
 
-        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def handle_webhook(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(asyncio.IncompleteReadError):
                 while True:
                     sent.append(await reader.readuntil(b"\r\n\r\n"))
@@ -144,7 +144,7 @@ def test_no_telemetry_goes_to_stripe() -> None:
             writer.close()
             has_left.set()
 
-        server = await asyncio.start_server(hear, "127.0.0.1", 0)
+        server = await asyncio.start_server(handle_webhook, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         processor = StripeProcessor("sk_test_x", webhook_secret=None, url=f"http://{host}:{port}")
         charge = Charge(order_id=ORDER_ID, total=100, currency="EUR", method="pm_1")

@@ -174,7 +174,7 @@ def test_a_body_may_come_in_pieces(ways: Ways) -> None:
 def test_who_waits_for_a_database_that_does_not_answer_is_told_in_time(
     databases: list[Database], ways: Ways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(service, "TRANSACTION_TIMEOUT_S", 0.5)
     with contextlib.ExitStack() as stack:
         for database in databases:
             stack.enter_context(transaction(database.url, "LOCK stores IN ACCESS EXCLUSIVE MODE"))

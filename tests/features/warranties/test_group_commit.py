@@ -22,14 +22,14 @@ class Log:
         self.groups: list[list[int]] = []
         self.go = asyncio.Event()
 
-    async def commit(self, wishes: Sequence[int]) -> list[int | Exception]:
-        self.groups.append(list(wishes))
+    async def commit(self, submissions: Sequence[int]) -> list[int | Exception]:
+        self.groups.append(list(submissions))
         await self.go.wait()
-        if 13 in wishes:
+        if 13 in submissions:
             raise BAD_DATA
-        if 99 in wishes:
+        if 99 in submissions:
             raise ConnectionResetError
-        return [ConflictError("odd") if submission % 2 else submission * 10 for submission in wishes]
+        return [ConflictError("odd") if submission % 2 else submission * 10 for submission in submissions]
 
 
 def test_what_comes_during_a_commit_is_the_next_group() -> None:
@@ -66,9 +66,9 @@ def test_a_wish_that_is_refused_for_good_does_not_stop_the_others() -> None:
         log = Log()
         log.go.set()
         gathered = GroupCommit(log.commit)
-        wishes = [0, 2, 13, 4, 6, 8]
+        submissions = [0, 2, 13, 4, 6, 8]
         results = await asyncio.gather(
-            *(gathered.submit(submission, 1) for submission in wishes), return_exceptions=True
+            *(gathered.submit(submission, 1) for submission in submissions), return_exceptions=True
         )
         assert results == [0, 20, BAD_DATA, 40, 60, 80]
 

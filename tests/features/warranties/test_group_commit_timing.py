@@ -15,10 +15,10 @@ class Log:
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
 
-    async def commit(self, wishes: Sequence[int]) -> list[int]:
-        self.groups.append(list(wishes))
+    async def commit(self, submissions: Sequence[int]) -> list[int]:
+        self.groups.append(list(submissions))
         await asyncio.sleep(0)
-        return list(wishes)
+        return list(submissions)
 
 
 def test_who_comes_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.telemetry.families import Family, MetricKind, Sample
 
-FILED: Final = Family("tracker_notes_filed_total", Kind.COUNTER, "Notes that were filed")
+FILED: Final = Family("tracker_notes_filed_total", MetricKind.COUNTER, "Notes that were filed")
 
 FAMILIES: Final = (FILED,)
 

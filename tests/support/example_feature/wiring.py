@@ -1,10 +1,10 @@
 """The notes, as the rest of Tracker sees them."""
 
 from tests.support.example_feature.settings import NoteSettings
-from tracker.features.feature import Feature, FeatureJobs, FeatureMetrics, JobParts, Parts, Served
+from tracker.features.feature import Feature, FeatureJobs, FeatureMetrics, FeatureServing, JobParts, ServingParts
 
 
-def serve(parts: Parts) -> Served:
+def serve(parts: ServingParts) -> FeatureServing:
     """Build what takes notes."""
     from tests.support.example_feature import routes
     from tests.support.example_feature.examples import EXAMPLES
@@ -12,7 +12,7 @@ def serve(parts: Parts) -> Served:
     from tracker.web.dependencies import given
 
     notes = Notes(parts.database, max_bytes=parts.settings[NoteSettings].notes_max_bytes)
-    return Served(routes=[routes.leave_note], dependencies={"notes": given(notes)}, examples=EXAMPLES)
+    return FeatureServing(routes=[routes.leave_note], dependencies={"notes": given(notes)}, examples=EXAMPLES)
 
 
 def jobs(parts: JobParts) -> FeatureJobs:

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.features.carts import removal, store
-from tracker.features.feature_data import Contents, Erasing, FeatureData, Fields, grouped
+from tracker.features.feature_data import Contents, Erasure, FeatureData, Fields, rows_by
 from tracker.ingest.items import CartId
 from tracker.kit.clock import stamp_time
 
@@ -29,8 +29,8 @@ async def _count(connection: AsyncConnection, cart_ids: Collection[CartId], _cus
     return _contents(await store.count_items(connection, cart_ids))
 
 
-async def _erase_carts(connection: AsyncConnection, erasing: Erasing) -> Contents:
-    return _contents(await removal.delete_items(connection, erasing.cart_ids))
+async def _erase_carts(connection: AsyncConnection, erasure: Erasure) -> Contents:
+    return _contents(await removal.delete_items(connection, erasure.cart_ids))
 
 
 def _contents(by_cart: dict[CartId, int]) -> Contents:
@@ -39,7 +39,7 @@ def _contents(by_cart: dict[CartId, int]) -> Contents:
 
 async def _export_carts(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, Fields]:
     carts, items = await store.read_carts(connection, cart_ids)
-    items_by_cart = grouped(items, "cart_id")
+    items_by_cart = rows_by(items, "cart_id")
     return {
         row.id: {
             "cart_id": row.id,

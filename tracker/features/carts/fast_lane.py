@@ -46,20 +46,20 @@ class CartFastLanes:
         self.by_path: Final[FastLanes] = {b"/item": item, b"/items": product, b"/api/v1/items": product}
         """The lanes, by the paths of their requests."""
 
-    def _answerer_for(self, lane: _Answer, headers: Headers, peer: Peer) -> Answerer | None:
+    def _answerer_for(self, answer: _Answer, headers: Headers, peer: Peer) -> Answerer | None:
         plain = self._recognizer.recognize(headers, peer)
         if plain is None:
             return None
-        found, admission, head = plain
+        found, admission, id_line = plain
         cookie = found.get(b"cookie")
         cart_id = None if cookie is None else cart_id_in_cookie(cookie)
         client = peer.key
         if self._limits is not None and peer.proxies is not None:
             client = peer.key_of_client(found.get(b"x-forwarded-for", b""))
-        return partial(lane, cart_id, admission, head, client)
+        return partial(answer, cart_id, admission, id_line, client)
 
     def _item(
-        self, cart_id: CartId | None, admission: Admission, head: bytes, client: bytes, body: bytes
+        self, cart_id: CartId | None, admission: Admission, id_line: bytes, client: bytes, body: bytes
     ) -> Reply | PendingReply | None:
         """Put an item into the cart, as `routes.add_item` does, or return None to leave the request to it."""
         cart = cart_id or new_cart_id()
@@ -69,19 +69,19 @@ class CartFastLanes:
                 self._limits.check(client, cart_id)
             confirmation = self._take(ItemWrite(cart, item.external_id, item.name, item.value, item.quantity))
         except (UnavailableError, RateLimitedError) as error:
-            return refused(error, admission, head)
+            return refused(error, admission, id_line)
         except (TrackerError, ValueError, RecursionError):
             return None
         answer = (
             204,
-            head + admission.end if cart_id is not None else head + _set_cookie(cart, admission) + admission.end,
+            id_line + admission.end if cart_id is not None else id_line + _set_cookie(cart, admission) + admission.end,
         )
         if confirmation is None:
             return answer
-        return PendingReply(confirmation, partial(_confirmed, answer, cart, admission, head))
+        return PendingReply(confirmation, partial(_confirmed, answer, cart, admission, id_line))
 
     def _product(
-        self, cart_id: CartId | None, admission: Admission, head: bytes, client: bytes, body: bytes
+        self, cart_id: CartId | None, admission: Admission, id_line: bytes, client: bytes, body: bytes
     ) -> Reply | PendingReply | None:
         """Put a product into the cart, as `routes.add_product` does, or return None to leave the request to it."""
         try:
@@ -94,22 +94,22 @@ class CartFastLanes:
                 ItemWrite(cart, product.external_id, product.name, product.price, product.quantity)
             )
         except (UnavailableError, RateLimitedError) as error:
-            return refused(error, admission, head)
+            return refused(error, admission, id_line)
         except (TrackerError, ValueError, RecursionError):
             return None
         # As `CartRef` is encoded: a cart id needs no escaping.
         body = b'{"cart_id":"%b"}' % cart.encode()
-        answer = reply(200, b"application/json", body, head + _set_cookie(cart, admission), admission)
+        answer = reply(200, b"application/json", body, id_line + _set_cookie(cart, admission), admission)
         if confirmation is None:
             return answer
-        return PendingReply(confirmation, partial(_confirmed, answer, cart, admission, head))
+        return PendingReply(confirmation, partial(_confirmed, answer, cart, admission, id_line))
 
 
-def _confirmed(answer: Reply, cart: CartId, admission: Admission, head: bytes, reason: str | None) -> Reply:
+def _confirmed(answer: Reply, cart: CartId, admission: Admission, id_line: bytes, reason: str | None) -> Reply:
     """Return `answer`, or a 503 with the `reason` if the item was not confirmed."""
     if reason is None:
         return answer
-    return refused(UnconfirmedError(cart, reason), admission, head, _set_cookie(cart, admission))
+    return refused(UnconfirmedError(cart, reason), admission, id_line, _set_cookie(cart, admission))
 
 
 def _set_cookie(cart_id: CartId, admission: Admission) -> bytes:

@@ -77,7 +77,7 @@ _COLUMNS: Final[tuple[Column[Any], ...]] = (
 
 
 def _merging(statement: Insert) -> Insert:
-    """Return an insert of items that merges each into the stored one, as `domain.Item.merge` does."""
+    """Return an insert of items that merges each into the stored one, as `ingest.items.Item.merge` does."""
     new, old = statement.excluded, items.c
     newer = {field: new[f"{field}_stamp"] > old[f"{field}_stamp"] for field in _REGISTERS}
     merged = {field: case((newer[field], new[field]), else_=old[field]) for field in _REGISTERS}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tracker.features.feature import Feature, Parts, Served
+from tracker.features.feature import Feature, FeatureServing, ServingParts
 from tracker.features.reservations.settings import ReservationSettings
 from tracker.settings import Settings
 
@@ -32,7 +32,7 @@ def writer_on(engine: "AsyncEngine", settings: Settings) -> "BatchWriter":
     return BatchWriter(engine, follow_up_of(settings))
 
 
-def serve(parts: Parts) -> Served:
+def serve(parts: ServingParts) -> FeatureServing:
     """Build what serves the carts."""
     from tracker.features.carts import routes
     from tracker.features.carts.examples import EXAMPLES
@@ -44,7 +44,7 @@ def serve(parts: Parts) -> Served:
     is_reserving = parts.settings[ReservationSettings].reservation_url is not None
     intake, limits = parts.pipeline.intake, parts.limits
     carts = CartReader(parts.database, parts.pipeline.aggregator, store.of_cart if is_reserving else None)
-    return Served(
+    return FeatureServing(
         services=[carts],
         routes=[*routes.tracking_routes(limits), routes.list_items],
         dependencies={"intake": given(intake), "carts": given(carts), "limits": given(limits)},

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tracker.features.feature import Feature, Parts, Served
+from tracker.features.feature import Feature, FeatureServing, ServingParts
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
 
-def serve(parts: Parts) -> Served:
+def serve(parts: ServingParts) -> FeatureServing:
     """Build what serves the catalog."""
     from tracker.features.catalog import routes
     from tracker.features.catalog.examples import EXAMPLES
@@ -17,7 +17,7 @@ def serve(parts: Parts) -> Served:
     from tracker.web.dependencies import given
 
     catalog = Catalog(parts.database)
-    return Served(routes=[routes.show_catalog], dependencies={"catalog": given(catalog)}, examples=EXAMPLES)
+    return FeatureServing(routes=[routes.show_catalog], dependencies={"catalog": given(catalog)}, examples=EXAMPLES)
 
 
 def tables() -> "Sequence[Table]":

@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.features.checkout import store
-from tracker.features.feature_data import Contents, ExportList, FeatureData, grouped
+from tracker.features.feature_data import Contents, ExportList, FeatureData, rows_by
 from tracker.ingest.items import CartId
 
 
@@ -57,7 +57,7 @@ async def _erase_customer(connection: AsyncConnection, customer: str, pseudonym:
 
 async def _read(connection: AsyncConnection, ids: Collection[str]) -> list[ExportedOrder]:
     orders, lines = await store.read(connection, ids)
-    lines_by_order = grouped(lines, "order_id")
+    lines_by_order = rows_by(lines, "order_id")
     return [_exported(row, lines_by_order[row.id]) for row in orders]
 
 

@@ -28,7 +28,7 @@ from tracker.jobs.queue import enqueue
 from tracker.kit.backoff import about_s
 from tracker.postgres.error_classes import loggable
 from tracker.telemetry import tracing
-from tracker.telemetry.tracing import Kind
+from tracker.telemetry.tracing import SpanKind
 
 JOB: Final = "settle"
 """Name of the handler that settles orders."""
@@ -86,7 +86,7 @@ class Settler:
             return Refused(f"the payment was interrupted before it began; {NOTHING_CHARGED}")
         if order.processor != self._processor.name:
             raise _again(OTHER_PROCESSOR_S, f"order {order.id} was begun with TRACKER_PAYMENT={order.processor}")
-        with tracing.span("payment settle", Kind.CLIENT):
+        with tracing.span("payment settle", SpanKind.CLIENT):
             return await self._processor.conclude(order.payment_id)
 
 

@@ -4,17 +4,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.telemetry.families import Family, MetricKind, Sample
 
-PLACED: Final = Family("tracker_orders_placed_total", Kind.COUNTER, "Carts that have become orders")
+PLACED: Final = Family("tracker_orders_placed_total", MetricKind.COUNTER, "Carts that have become orders")
 PAYMENTS: Final = Family(
     "tracker_payments_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "What became of payments: paid, failed, unsettled (not known when the checkout was answered; a job goes on)",
     ("result",),
 )
 TO_PAY_BACK: Final = Family(
-    "tracker_payments_to_pay_back_total", Kind.COUNTER, "Payments that were charged although their order has failed"
+    "tracker_payments_to_pay_back_total",
+    MetricKind.COUNTER,
+    "Payments that were charged although their order has failed",
 )
 
 FAMILIES: Final = (PLACED, PAYMENTS, TO_PAY_BACK)

@@ -137,7 +137,7 @@ async def hear_stripe(
     signature: Annotated[str, HeaderParameter(name=SIGNATURE_HEADER, description="As Stripe sets it")] = "",
 ) -> None:
     """Take a webhook of Stripe's: what became of a payment."""
-    await checkout.hear(await request.body(), signature)
+    await checkout.handle_webhook(await request.body(), signature)
 
 
 def _open_cart(found: OrderView, request: AnyRequest) -> dict[str, str]:

@@ -40,7 +40,7 @@ from tracker.kit.clock import Stamper
 from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.request_database import RequestDatabase
 from tracker.telemetry import tracing
-from tracker.telemetry.tracing import Kind
+from tracker.telemetry.tracing import SpanKind
 
 PAYMENT_TIMEOUT_S: Final = 25.0
 """Seconds that a checkout waits for the processor in all, before it answers that the order is still `paying`."""
@@ -144,9 +144,9 @@ class Checkout:
             open_cart_id = await customer_service.end_of_chain(connection, CartId(order.cart_id))
             return OrderView(order, lines, next_cart_id, open_cart_id)
 
-    async def hear(self, payload: bytes, signature: str) -> None:
-        """Settle the order that a webhook of the processor is about; raise what `Processor.notice` raises."""
-        notice = self._processor.notice(payload, signature)
+    async def handle_webhook(self, payload: bytes, signature: str) -> None:
+        """Settle the order that a webhook of the processor is about; raise what `Processor.parse_webhook` raises."""
+        notice = self._processor.parse_webhook(payload, signature)
         if notice is None:
             return
         async with self._database.transaction() as connection:
@@ -216,7 +216,7 @@ class Checkout:
             return Paid()
         charge = Charge(order.id, order.total, order.currency, order.payment_method)
         try:
-            with tracing.span("payment begin", Kind.CLIENT):
+            with tracing.span("payment begin", SpanKind.CLIENT):
                 payment_id = await self._processor.create_payment(charge)
         except ProcessorUnavailableError as error:
             logger.warning("a payment cannot be begun", extra={"order_id": order.id, "reason": str(error)})
@@ -224,10 +224,10 @@ class Checkout:
         if isinstance(payment_id, Refused):
             return payment_id
         async with self._database.transaction() as connection:
-            is_open = await store.note_payment(connection, order.id, payment_id)
+            is_open = await store.store_payment_id(connection, order.id, payment_id)
         if not is_open:
             return Pending()
-        with tracing.span("payment confirm", Kind.CLIENT):
+        with tracing.span("payment confirm", SpanKind.CLIENT):
             return await self._processor.confirm(payment_id, charge)
 
     async def _wait_until_settled(self, order: Order) -> None:
@@ -266,7 +266,7 @@ async def settle(
         status, reason = Status.FAILED, outcome.reason
         counts.failed += 1
         await customer_service.undo_purchase(connection, CartId(order.cart_id), follow_up)
-    await store.end(connection, order.id, status, reason)
+    await store.store_outcome(connection, order.id, status, reason)
     return msgspec.structs.replace(order, status=status, reason=reason)
 
 

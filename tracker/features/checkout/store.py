@@ -59,7 +59,7 @@ async def lines_of(connection: AsyncConnection, order_id: str) -> list[Line]:
     return [Line(*row) for row in await connection.execute(statement)]
 
 
-async def note_payment(connection: AsyncConnection, order_id: str, payment_id: str) -> bool:
+async def store_payment_id(connection: AsyncConnection, order_id: str, payment_id: str) -> bool:
     """Note what the processor calls the payment; False if the order is settled already."""
     statement = (
         update(orders)
@@ -70,7 +70,7 @@ async def note_payment(connection: AsyncConnection, order_id: str, payment_id: s
     return (await connection.execute(statement)).one_or_none() is not None
 
 
-async def end(connection: AsyncConnection, order_id: str, status: Status, reason: str | None) -> None:
+async def store_outcome(connection: AsyncConnection, order_id: str, status: Status, reason: str | None) -> None:
     """Store the final state of an order, and the reason for it."""
     statement = update(orders).where(orders.c.id == order_id)
     await connection.execute(statement.values(status=status.value, reason=reason, updated_at=func.now()))

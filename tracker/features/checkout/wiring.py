@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from tracker.errors import NotConfiguredError
 from tracker.features.carts.wiring import follow_up_of
 from tracker.features.checkout.settings import CheckoutSettings
-from tracker.features.feature import Feature, FeatureJobs, FeatureMetrics, JobParts, Parts, Served
+from tracker.features.feature import Feature, FeatureJobs, FeatureMetrics, FeatureServing, JobParts, ServingParts
 
 SETTLING_CONCURRENCY: Final = 10
 """Number of orders that are settled at a time; few orders ever need it."""
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tracker.features.feature_data import FeatureData
 
 
-def serve(parts: Parts) -> Served:
+def serve(parts: ServingParts) -> FeatureServing:
     """Build what sells carts; without a payment processor its routes say what to set."""
     from litestar.di import Provide
 
@@ -32,7 +32,7 @@ def serve(parts: Parts) -> Served:
     handlers = [routes.check_out, routes.show_order, routes.hear_stripe]
     processor = processor_of(parts.settings[CheckoutSettings])
     if processor is None:
-        return Served(
+        return FeatureServing(
             routes=handlers,
             dependencies={"checkout": Provide(_nobody_can_pay, sync_to_thread=False)},
             examples=EXAMPLES,
@@ -46,7 +46,7 @@ def serve(parts: Parts) -> Served:
         settle_later=settle_later,
         follow_up=follow_up_of(parts.settings),
     )
-    return Served(
+    return FeatureServing(
         routes=handlers,
         dependencies={"checkout": given(checkout)},
         examples=EXAMPLES,

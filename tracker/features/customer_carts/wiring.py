@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from tracker.features.carts.wiring import follow_up_of
-from tracker.features.feature import Feature, Parts, Served
+from tracker.features.feature import Feature, FeatureServing, ServingParts
 
 if TYPE_CHECKING:
     from tracker.features.feature_data import FeatureData
 
 
-def serve(parts: Parts) -> Served:
+def serve(parts: ServingParts) -> FeatureServing:
     """Build what serves the carts of customers."""
     from tracker.features.carts.service import CartReader
     from tracker.features.customer_carts import routes
@@ -20,7 +20,7 @@ def serve(parts: Parts) -> Served:
     carts = CustomerCarts(
         parts.database, parts.pipeline.intake, parts.service(CartReader), follow_up_of(parts.settings)
     )
-    return Served(
+    return FeatureServing(
         routes=[
             routes.create_cart,
             routes.claim_cart,

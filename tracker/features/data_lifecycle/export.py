@@ -18,7 +18,7 @@ from tracker.features.feature_data import ExportList, Fields
 from tracker.ingest import dead_letter_data
 from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
-from tracker.postgres.retries import committed
+from tracker.postgres.retries import run_in_transaction
 
 AT_ONCE: Final = 100
 """Number of carts, or things of a list, that are read in one transaction and held in memory."""
@@ -47,7 +47,7 @@ class Export:
 
         Raises DatabaseUnavailableError when PostgreSQL does not give it.
         """
-        cart_ids, listed = await committed(self._engine, self._ids)
+        cart_ids, listed = await run_in_transaction(self._engine, self._ids)
         named = set() if self._subject.cart_id is None else {self._subject.cart_id}
         letters = self._letters.export(cart_ids | named)
         self.amount.update({"carts": len(cart_ids)} | {kind: len(ids) for kind, ids in listed.items()})
@@ -74,7 +74,7 @@ class Export:
         """Give out what `read` returns for the ids, each with its line of the document."""
         separator = b"\n"
         for start in range(0, len(ids), AT_ONCE):
-            for found in await committed(self._engine, partial(_reading, read, ids[start : start + AT_ONCE])):
+            for found in await run_in_transaction(self._engine, partial(_reading, read, ids[start : start + AT_ONCE])):
                 yield found, separator + msgspec.json.encode(found)
                 separator = b",\n"
 

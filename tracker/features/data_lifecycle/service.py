@@ -3,7 +3,7 @@
 Pruning takes one window of carts after the other, in the order of their ids, and leaves out the carts that somebody
 has locked: the next run finds them. A cart that an order or a younger cart still leads to stays as an empty row.
 
-Erasing keeps the rows of the carts, empty: a journal that is replayed later meets their `erased_stamp`.
+Erasure keeps the rows of the carts, empty: a journal that is replayed later meets their `erased_stamp`.
 Once they are older than the horizon, pruning removes them like all others.
 """
 
@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tracker.features.carts import chains, removal
 from tracker.features.customer_carts import store as customer_store
 from tracker.features.data_lifecycle.domain import Amount, DataSubject, nothing_of
-from tracker.features.feature_data import Contents, Erasing, FeatureData
+from tracker.features.feature_data import Contents, Erasure, FeatureData
 from tracker.ingest import dead_letter_data
 from tracker.ingest.dead_letter_data import DeadLetterData
 from tracker.ingest.items import CartId
 from tracker.kit.clock import greatest_beside, stamp_at
-from tracker.postgres.retries import committed
+from tracker.postgres.retries import run_in_transaction
 
 WINDOW_CARTS: Final = 1000
 """Number of carts that one transaction of a prune looks at, and the most that it locks: for about 0.1 s."""
@@ -63,13 +63,15 @@ async def prune(
     """
     stamp = stamp_at(before)
     if not dry_run:
-        await committed(engine, partial(removal.move_horizon, stamp=stamp, lock_timeout_ms=HORIZON_LOCK_TIMEOUT_MS))
+        await run_in_transaction(
+            engine, partial(removal.move_horizon, stamp=stamp, lock_timeout_ms=HORIZON_LOCK_TIMEOUT_MS)
+        )
     pruned = nothing(features)
     after: CartId | None = None
     while True:
-        upto = await committed(engine, partial(removal.end_of_window, after=after, size=WINDOW_CARTS))
+        upto = await run_in_transaction(engine, partial(removal.end_of_window, after=after, size=WINDOW_CARTS))
         work = _count_window if dry_run else _prune_window
-        amount = await committed(engine, partial(work, features=features, stamp=stamp, after=after, upto=upto))
+        amount = await run_in_transaction(engine, partial(work, features=features, stamp=stamp, after=after, upto=upto))
         pruned.update(amount)
         on_progress(upto)
         if upto is None:
@@ -86,7 +88,7 @@ async def _prune_window(
     old = await removal.lock_old_in_window(connection, stamp, after, upto)
     old |= await removal.lock_old_among(connection, stamp, await chains.merged_into(connection, old) - old)
     needed = await _needed(connection, features, old)
-    amount, held = await _empty(connection, features, Erasing(old, stamp))
+    amount, held = await _empty(connection, features, Erasure(old, stamp))
     await removal.delete_carts(connection, old - needed)
     emptied = held & needed
     await removal.mark_erased(connection, emptied, stamp)
@@ -120,7 +122,7 @@ async def _needed(connection: AsyncConnection, features: Features, cart_ids: set
     return needed
 
 
-async def _empty(connection: AsyncConnection, features: Features, erasing: Erasing) -> tuple[Amount, set[CartId]]:
+async def _empty(connection: AsyncConnection, features: Features, erasing: Erasure) -> tuple[Amount, set[CartId]]:
     """Erase what locked carts hold, what belongs to something else first; return how much, and what was not empty."""
     erase = [feature.erase_carts for feature in reversed(features) if feature.erase_carts is not None]
     return _together([await erase_carts(connection, erasing) for erase_carts in erase])
@@ -138,7 +140,7 @@ def _together(found: Iterable[Contents]) -> tuple[Amount, set[CartId]]:
     amount = Amount()
     held: set[CartId] = set()
     for contents in found:
-        amount.update(contents.numbers)
+        amount.update(contents.counts)
         held |= contents.carts
     return amount, held
 
@@ -153,7 +155,7 @@ async def amount_of(engine: AsyncEngine, features: Features, subject: DataSubjec
         amount["carts"] = len(cart_ids)
         return amount
 
-    return await committed(engine, work)
+    return await run_in_transaction(engine, work)
 
 
 async def carts_of(connection: AsyncConnection, subject: DataSubject) -> set[CartId]:
@@ -176,7 +178,7 @@ async def erase(
     erased = nothing(features)
     if subject.cart_id is not None:
         erase_cart = partial(_erase_cart, features=features, letters=letters, cart_id=subject.cart_id, stamp=stamp)
-        erased.update(await committed(engine, erase_cart))
+        erased.update(await run_in_transaction(engine, erase_cart))
         return erased
     pseudonym = f"erased-{uuid.uuid4()}"
     erase_some = partial(
@@ -188,7 +190,7 @@ async def erase(
         stamp=stamp,
     )
     while True:  # what comes meanwhile goes too: the cart that follows a purchase, and the order
-        amount = await committed(engine, erase_some)
+        amount = await run_in_transaction(engine, erase_some)
         if not amount.total():
             return erased
         erased.update(amount)
@@ -204,7 +206,7 @@ async def _erase_cart(
         cart_ids = found
         await customer_store.lock(connection, cart_ids)  # what was merged meanwhile is found the next time
     stamp = max(stamp, greatest_beside(await removal.newest_stamp(connection, cart_ids)))
-    amount, held = await _empty(connection, features, Erasing(cart_ids, stamp))
+    amount, held = await _empty(connection, features, Erasure(cart_ids, stamp))
     await removal.mark_erased(connection, cart_ids, stamp)
     amount["carts"] = len(held)
     amount[dead_letter_data.KIND] = letters.erase(cart_ids)
@@ -230,7 +232,7 @@ async def _erase_some(
         cart_ids = found
         await customer_store.lock(connection, cart_ids)
     stamp = max(stamp, greatest_beside(await removal.newest_stamp(connection, cart_ids)))
-    contents, _ = await _empty(connection, features, Erasing(cart_ids, stamp, pseudonym))
+    contents, _ = await _empty(connection, features, Erasure(cart_ids, stamp, pseudonym))
     amount.update(contents)
     amount["carts"] = len(cart_ids)
     amount[dead_letter_data.KIND] = letters.erase(cart_ids)

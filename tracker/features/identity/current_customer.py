@@ -26,4 +26,4 @@ CUSTOMER_PROBLEMS: Final = {
 
 
 FOR_CUSTOMERS: Final[dict[str, Any]] = {"middleware": [NotStored], "security": [{"token": []}, {"session": []}]}
-"""Options of the decorator of every route that needs a customer; `app` says what the two schemes are."""
+"""Options of the decorator of every route that needs a customer; the API's document says what the two schemes are."""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tracker.features.feature import Feature, Parts, Served
+from tracker.features.feature import Feature, FeatureServing, ServingParts
 from tracker.features.identity.settings import IdentitySettings
 from tracker.settings import WebSettings
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tracker.features.identity.service import Identity
 
 
-def serve(parts: Parts) -> Served:
+def serve(parts: ServingParts) -> FeatureServing:
     """Build what knows the customers."""
     from litestar.di import Provide
 
@@ -19,7 +19,7 @@ def serve(parts: Parts) -> Served:
     from tracker.web.dependencies import given
 
     identity = _identity(parts)
-    return Served(
+    return FeatureServing(
         routes=[routes.log_in, routes.come_back, routes.log_out, routes.who_am_i],
         dependencies={"identity": given(identity), "customer": Provide(routes.customer_of_request)},
         examples=EXAMPLES,
@@ -27,7 +27,7 @@ def serve(parts: Parts) -> Served:
     )
 
 
-def _identity(parts: Parts) -> "Identity":
+def _identity(parts: ServingParts) -> "Identity":
     settings = parts.settings[IdentitySettings]
     if settings.oidc_issuer is None or settings.oidc_audience is None:  # they are set together
         from tracker.features.identity.service import NoIdentity

@@ -8,7 +8,7 @@ from msgspec import Struct
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tracker.features.feature_data import Contents, Erasing, FeatureData, Fields, grouped
+from tracker.features.feature_data import Contents, Erasure, FeatureData, Fields, rows_by
 from tracker.features.reservations import store
 from tracker.ingest.items import CartId
 
@@ -29,12 +29,12 @@ async def _count(connection: AsyncConnection, cart_ids: Collection[CartId], _cus
     return Contents({"reservations": await store.count_of_carts(connection, cart_ids)})
 
 
-async def _erase_carts(connection: AsyncConnection, erasing: Erasing) -> Contents:
-    return Contents({"reservations": await store.delete_of_carts(connection, erasing.cart_ids)})
+async def _erase_carts(connection: AsyncConnection, erasure: Erasure) -> Contents:
+    return Contents({"reservations": await store.delete_of_carts(connection, erasure.cart_ids)})
 
 
 async def _export_carts(connection: AsyncConnection, cart_ids: Collection[CartId]) -> dict[CartId, Fields]:
-    by_cart = grouped(await store.read_of_carts(connection, cart_ids), "cart_id")
+    by_cart = rows_by(await store.read_of_carts(connection, cart_ids), "cart_id")
     return {cart_id: {"reservations": [_exported(row) for row in by_cart.get(cart_id, [])]} for cart_id in cart_ids}
 
 

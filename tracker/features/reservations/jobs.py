@@ -15,7 +15,7 @@ from tracker.jobs.breaker import Breaker
 from tracker.jobs.handler import TryAgainError
 from tracker.postgres.error_classes import loggable
 from tracker.telemetry import tracing
-from tracker.telemetry.tracing import Kind
+from tracker.telemetry.tracing import SpanKind
 
 GIVE_BACK_TIMEOUT_S: Final = 0.4
 """Seconds in which an attempt that was cut off must be counted as not made; a stop does not wait longer."""
@@ -68,7 +68,7 @@ class Reserver:
 
     async def _ask(self, attempt: Attempt) -> None:
         try:
-            with tracing.span("reservation", Kind.CLIENT, attempt=attempt.number):
+            with tracing.span("reservation", SpanKind.CLIENT, attempt=attempt.number):
                 reservation_id = await self._client.reserve(attempt)
         except RefusedError as error:
             self._breaker.succeeded()

@@ -8,22 +8,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracker.features.reservations.store import count_failed
 from tracker.jobs.overview import COUNTED_AT_MOST
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.telemetry.families import Family, MetricKind, Sample
 
 ATTEMPTS: Final = Family(
     "tracker_reservation_attempts_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Attempts to reserve: granted, refused (for good), given_up (no attempt is left), retried",
     ("result",),
 )
 FAILED: Final = Family(
     "tracker_reservations_failed",
-    Kind.SUM,
+    MetricKind.SUM,
     f"Reservations that nobody asks for any more; {COUNTED_AT_MOST} means as many or more",
 )
 SERVICE_DOWN: Final = Family(
     "tracker_reservation_service_down",
-    Kind.SUM,
+    MetricKind.SUM,
     "Processes that try the reservation service with one call at a time",
 )
 

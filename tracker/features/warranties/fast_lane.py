@@ -38,29 +38,29 @@ class WarrantyFastLane:
         plain = self._recognizer.recognize(headers, peer)
         if plain is None:
             return None
-        found, admission, head = plain
-        return partial(self._create, found.get(b"idempotency-key"), admission, head)
+        found, admission, id_line = plain
+        return partial(self._create, found.get(b"idempotency-key"), admission, id_line)
 
     def _create(
-        self, idempotency_key: bytes | None, admission: Admission, head: bytes, body: bytes
+        self, idempotency_key: bytes | None, admission: Admission, id_line: bytes, body: bytes
     ) -> Reply | PendingReply | None:
         """Create a warranty, as `routes.create_warranty` does, or return None to leave the request to that route."""
         try:
             key = None if idempotency_key is None else check_key(idempotency_key.decode("latin-1"))
             created = self._warranties.create(sale_of(_decode(body), key))
         except UnavailableError as error:
-            return refused(error, admission, head)
+            return refused(error, admission, id_line)
         except (TrackerError, ValueError, RecursionError):
             return None
         over = Confirmation()
         created.add_done_callback(lambda _: over.resolve(None))
-        return PendingReply(over, partial(_answer, created, admission, head))
+        return PendingReply(over, partial(_answer, created, admission, id_line))
 
 
-def _answer(created: asyncio.Future[Warranty], admission: Admission, head: bytes, _: str | None) -> Reply:
+def _answer(created: asyncio.Future[Warranty], admission: Admission, id_line: bytes, _: str | None) -> Reply:
     try:
         warranty = created.result()
     except (InvalidInputError, KeyReusedError, UnavailableError) as error:
-        return refused(error, admission, head)
+        return refused(error, admission, id_line)
     location = b"location: /warranties/%b\r\n" % warranty.id.encode()
-    return reply(201, b"application/json", _encode(warranty_out(warranty)), head + location, admission)
+    return reply(201, b"application/json", _encode(warranty_out(warranty)), id_line + location, admission)

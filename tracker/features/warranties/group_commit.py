@@ -1,4 +1,4 @@
-"""Commits the wishes of many requests in one transaction, and answers each after the commit.
+"""Commits the submissions of many requests in one transaction, and answers each after the commit.
 
 While one group is being committed the next one gathers, so the groups are as large as PostgreSQL is slow. A request
 that comes alone waits for nobody; after a group of several, those who were just answered get a moment to come again.
@@ -18,7 +18,7 @@ from tracker.kit.background_task import end
 from tracker.postgres.error_classes import Failure, failure_of
 
 MAX_GROUP: Final = 1000
-"""Most wishes in one transaction, so that no transaction keeps the others waiting for long."""
+"""Most submissions in one transaction, so that no transaction keeps the others waiting for long."""
 
 GATHER_S: Final = 0.002
 """Seconds to gather the next group, after a group of several.
@@ -29,7 +29,7 @@ others used the machine) and a fifth less of PostgreSQL's (68 to 54). 5 ms gaine
 """
 
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
-"""Maximum bytes of the wishes that wait for their group; beyond that a request gets a 503."""
+"""Maximum bytes of the submissions that wait for their group; beyond that a request gets a 503."""
 
 CLOSE_TIMEOUT_S: Final = 0.5
 """Seconds to wait for a group to end, and again for it to notice that it is cancelled: nobody waits for it any more."""
@@ -39,10 +39,10 @@ Result = TypeVar("Result")
 
 
 class GroupCommit(Generic[Submission, Result]):
-    """Gathers wishes while the ones before them are being committed."""
+    """Gathers submissions while the ones before them are being committed."""
 
     def __init__(self, commit: Callable[[Sequence[Submission]], Awaitable[Sequence[Result | Exception]]]) -> None:
-        """Fulfill wishes by `commit`, which returns a result, or an error to raise, for each wish."""
+        """Commit submissions by `commit`, which returns a result, or an error to raise, for each submission."""
         self._commit = commit
         self._waiting: dict[asyncio.Future[Result], Submission] = {}
         self._waiting_bytes = 0
@@ -50,9 +50,9 @@ class GroupCommit(Generic[Submission, Result]):
         self._task: asyncio.Task[None] | None = None
 
     def submit(self, submission: Submission, size: int) -> asyncio.Future[Result]:
-        """Return a future for the result of a wish of `size` bytes.
+        """Return a future for the result of a submission of `size` bytes.
 
-        It is set once the wish is committed, or gets the error that stopped it. Raises BufferFullError.
+        It is set once the submission is committed, or gets the error that stopped it. Raises BufferFullError.
         """
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise BufferFullError("too many requests wait for the database")
@@ -84,7 +84,7 @@ class GroupCommit(Generic[Submission, Result]):
             await self._submit(group)
 
     async def _submit(self, group: Sequence[tuple[asyncio.Future[Result], Submission]]) -> None:
-        """Commit a group; a wish that PostgreSQL will never take must not stop the others, so halve it then."""
+        """Commit a group; a submission that PostgreSQL will never take must not stop the others, so halve it then."""
         results: Sequence[Result | Exception]
         try:
             results = await self._commit([submission for _, submission in group])

@@ -61,7 +61,7 @@ class Archiver:
                 found = await store.find(connection, list(filter(None, map(parse_warranty_id, _ids_of(payload)))))
             if not found:
                 return
-            with tracing.span("archive", tracing.Kind.CLIENT):
+            with tracing.span("archive", tracing.SpanKind.CLIENT):
                 failed = await create_all(self._archive, found)
             self._breaker.succeeded()
             self.counts.archived += len(found) - len(failed)

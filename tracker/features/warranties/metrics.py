@@ -4,16 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from tracker.telemetry.families import Family, Kind, Sample
+from tracker.telemetry.families import Family, MetricKind, Sample
 
-CREATED: Final = Family("tracker_warranties_created_total", Kind.COUNTER, "Warranties that were created")
+CREATED: Final = Family("tracker_warranties_created_total", MetricKind.COUNTER, "Warranties that were created")
 ARCHIVE_OBJECTS: Final = Family(
     "tracker_archive_objects_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Warranties that were put into the archive: archived, failed (tried again)",
     ("result",),
 )
-ARCHIVE_DOWN: Final = Family("tracker_archive_down", Kind.SUM, "Processes that try the archive with one call at a time")
+ARCHIVE_DOWN: Final = Family(
+    "tracker_archive_down", MetricKind.SUM, "Processes that try the archive with one call at a time"
+)
 
 FAMILIES: Final = (CREATED, ARCHIVE_OBJECTS, ARCHIVE_DOWN)
 

@@ -28,7 +28,7 @@ from tracker.features.warranties.rates import Rates
 from tracker.kit.clock import Stamper, stamp_time, stamp_us
 from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.error_classes import loggable
-from tracker.postgres.request_database import REQUEST_TIMEOUT_S, RequestDatabase
+from tracker.postgres.request_database import TRANSACTION_TIMEOUT_S, RequestDatabase
 from tracker.telemetry import tracing
 
 STREAM_PAGE: Final = 500
@@ -106,7 +106,7 @@ class Warranties:
         """
         check_sale(sale)
         created = self._group_commit.submit(self._made(sale), SUBMISSION_BYTES + len(sale.item_title))
-        self._timeouts.limit(created, REQUEST_TIMEOUT_S, _late)
+        self._timeouts.limit(created, TRANSACTION_TIMEOUT_S, _late)
         return created
 
     async def find(self, warranty_id: str) -> Warranty:

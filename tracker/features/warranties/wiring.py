@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tracker.features.feature import Feature, FeatureJobs, FeatureMetrics, JobParts, Parts, Served
+from tracker.features.feature import Feature, FeatureJobs, FeatureMetrics, FeatureServing, JobParts, ServingParts
 from tracker.features.warranties.settings import WarrantySettings
 from tracker.settings import FolderSettings, Settings
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tracker.features.warranties.archive import Archive
 
 
-def serve(parts: Parts) -> Served:
+def serve(parts: ServingParts) -> FeatureServing:
     """Build what serves the warranties; raise ConfigurationError if the rate table cannot be used."""
     from tracker.features.warranties import routes
     from tracker.features.warranties.examples import EXAMPLES
@@ -31,7 +31,7 @@ def serve(parts: Parts) -> Served:
         keep_stamp=parts.pipeline.keep_stamp,
         rates=load_rates(parts.settings[WarrantySettings].warranty_rates),
     )
-    return Served(
+    return FeatureServing(
         routes=[routes.create_warranty, routes.list_warranties, routes.show_warranty],
         dependencies={"warranties": given(warranties)},
         examples=EXAMPLES,

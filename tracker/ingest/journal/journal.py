@@ -174,7 +174,7 @@ class FileJournal:
             self._work.set()
 
     def synced(self) -> Confirmation:
-        """Return a confirmation that is settled when everything appended so far would survive a loss of power.
+        """Return a confirmation that is resolved when everything appended so far would survive a loss of power.
 
         All callers that wait for the same sync share one confirmation and its timer.
         """

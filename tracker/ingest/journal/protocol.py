@@ -42,7 +42,7 @@ class Journal(Protocol):
         ...
 
     def synced(self) -> Confirmation:
-        """Return a confirmation that is settled when everything appended so far would survive a loss of power."""
+        """Return a confirmation that is resolved when everything appended so far would survive a loss of power."""
         ...
 
     def stop_waiting(self) -> None:
@@ -72,7 +72,7 @@ class NoJournal:
         """Do nothing."""
 
     def synced(self) -> Confirmation:
-        """Return a confirmation that is already settled as safe."""
+        """Return a confirmation that is already resolved as safe."""
         confirmation = Confirmation()
         confirmation.resolve(None)
         return confirmation

@@ -5,7 +5,7 @@ the same trace (`span`), or linked to it (a flush, which many cause); what follo
 always whole, and what is not traced costs next to nothing. Into the queue and to other systems it goes as W3C's
 `traceparent`: `headers` is for whoever calls one, as in
 
-    with span("archive", Kind.CLIENT):
+    with span("archive", SpanKind.CLIENT):
         await client.put(..., headers=headers())
 
 Spans are named after routes and steps, and hold no cart, customer or value.
@@ -27,7 +27,7 @@ from typing import Final, Protocol
 TRACEPARENT: Final = "traceparent"
 
 
-class Kind(enum.Enum):
+class SpanKind(enum.Enum):
     """Side of a call that a span stands for."""
 
     INTERNAL = "internal"
@@ -41,7 +41,7 @@ class Span(Protocol):
     def traceparent(self) -> str:
         """Name of the span for other systems (W3C Trace Context)."""
 
-    def child(self, name: str, kind: Kind, attributes: Mapping[str, str | int]) -> "Span":
+    def child(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> "Span":
         """Begin a span for a step of this one."""
 
     def rename(self, name: str) -> None:
@@ -66,7 +66,7 @@ class Tracer(Protocol):
     def job(self, name: str, headers: Mapping[str, object] | None) -> Span | None:
         """Begin the span of a job that was put into the queue with these headers, if what did so was traced."""
 
-    def linked(self, name: str, causes: Sequence[str]) -> Span | None:
+    def linked(self, name: str, traceparents: Sequence[str]) -> Span | None:
         """Begin a span that several traced steps have caused, each given by its `traceparent`, if there are any."""
 
 
@@ -75,7 +75,7 @@ _current: Final[ContextVar[Span | None]] = ContextVar("span", default=None)
 _NOTHING: Final = contextlib.nullcontext()
 
 
-def current() -> Span | None:
+def current_span() -> Span | None:
     """Return the step that is going on, if it is traced."""
     return _current.get()
 
@@ -94,7 +94,7 @@ def note(**attributes: str | int) -> None:
 
 
 def span(
-    name: str, kind: Kind = Kind.INTERNAL, **attributes: str | int
+    name: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: str | int
 ) -> contextlib.AbstractContextManager[Span | None]:
     """Trace the block as a step of what is going on, if that is traced."""
     found = _current.get()
@@ -102,7 +102,7 @@ def span(
 
 
 @contextlib.contextmanager
-def going_on(span: Span) -> Iterator[Span]:
+def use_span(span: Span) -> Iterator[Span]:
     """Have everything in the block belong to `span`."""
     token = _current.set(span)
     try:
@@ -111,7 +111,7 @@ def going_on(span: Span) -> Iterator[Span]:
         _current.reset(token)
 
 
-def ended(span: Span | None) -> contextlib.AbstractContextManager[Span | None]:
+def span_until_end(span: Span | None) -> contextlib.AbstractContextManager[Span | None]:
     """Have everything in the block belong to `span`, if there is one, and end it with the block."""
     return _NOTHING if span is None else _ended(span)
 
@@ -119,7 +119,7 @@ def ended(span: Span | None) -> contextlib.AbstractContextManager[Span | None]:
 @contextlib.contextmanager
 def _ended(span: Span) -> Iterator[Span]:
     try:
-        with going_on(span):
+        with use_span(span):
             yield span
     except BaseException as error:
         span.fail(type(error).__name__)

@@ -25,9 +25,9 @@ from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, StatusCode, TraceFlags
 
-from tracker.telemetry.tracing import TRACEPARENT, Kind, Span
+from tracker.telemetry.tracing import TRACEPARENT, Span, SpanKind
 
 DEFAULT_SAMPLER: Final = "parentbased_traceidratio"
 
@@ -79,7 +79,7 @@ class OpenTelemetry:
             is_sampled = random.random() < self._ratio  # noqa: S311  # not a secret
         if not is_sampled or not self._has_room():
             return None
-        return _Span(self._tracer, "request", SpanKind.SERVER, parent=parent)
+        return _Span(self._tracer, "request", trace.SpanKind.SERVER, parent=parent)
 
     def _has_room(self) -> bool:
         """Count a request that is to be traced; return False if this second already had `MAX_TRACED_PER_S` of them."""
@@ -93,12 +93,12 @@ class OpenTelemetry:
         """Begin the span of a job that was put into the queue with these headers, if what did so was traced."""
         traceparent = None if headers is None else headers.get(TRACEPARENT)
         parent = _context_of(traceparent) if isinstance(traceparent, str) else None
-        return None if parent is None else _Span(self._tracer, f"job {name}", SpanKind.CONSUMER, parent=parent)
+        return None if parent is None else _Span(self._tracer, f"job {name}", trace.SpanKind.CONSUMER, parent=parent)
 
-    def linked(self, name: str, causes: Sequence[str]) -> Span | None:
+    def linked(self, name: str, traceparents: Sequence[str]) -> Span | None:
         """Begin a span that several traced steps have caused, each given by its `traceparent`, if there are any."""
-        links = [Link(found) for found in map(_context_of, causes) if found is not None]
-        return _Span(self._tracer, name, SpanKind.INTERNAL, links=links) if links else None
+        links = [Link(found) for found in map(_context_of, traceparents) if found is not None]
+        return _Span(self._tracer, name, trace.SpanKind.INTERNAL, links=links) if links else None
 
     def close(self) -> None:
         """Send the spans that are left; this waits for the collector."""
@@ -125,7 +125,7 @@ class _Span:
         self,
         tracer: trace.Tracer,
         name: str,
-        kind: SpanKind,
+        kind: trace.SpanKind,
         *,
         parent: SpanContext | None = None,
         links: Sequence[Link] = (),
@@ -140,7 +140,7 @@ class _Span:
         found = self._span.get_span_context()
         return f"00-{found.trace_id:032x}-{found.span_id:016x}-01"
 
-    def child(self, name: str, kind: Kind, attributes: Mapping[str, str | int]) -> Span:
+    def child(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Span:
         parent = self._span.get_span_context()
         return _Span(self._tracer, name, _KINDS[kind], parent=parent, attributes=attributes)
 
@@ -158,7 +158,7 @@ class _Span:
         self._span.end()
 
 
-_KINDS: Final = {Kind.INTERNAL: SpanKind.INTERNAL, Kind.CLIENT: SpanKind.CLIENT}
+_KINDS: Final = {SpanKind.INTERNAL: trace.SpanKind.INTERNAL, SpanKind.CLIENT: trace.SpanKind.CLIENT}
 
 
 def _sampling(environ: Mapping[str, str]) -> tuple[bool, float]:

@@ -71,8 +71,8 @@ def reply(status: int, media_type: bytes, body: bytes, headers: bytes, admission
     return status, b"%b%b%b%b" % (own, SECURITY_LINES[admission.secure], admission.end, body)
 
 
-def refused(error: TrackerError, admission: Admission, head: bytes, more: bytes = b"") -> Reply:
+def refused(error: TrackerError, admission: Admission, id_line: bytes, more: bytes = b"") -> Reply:
     """Return the answer to an error, as the routes' handlers make it; `more` are lines of its headers."""
     status, lines = status_and_lines(error)
     body = msgspec.json.encode(problem_of(status, error))
-    return reply(status, PROBLEM_MEDIA_TYPE.encode(), body, head + lines + more, admission)
+    return reply(status, PROBLEM_MEDIA_TYPE.encode(), body, id_line + lines + more, admission)

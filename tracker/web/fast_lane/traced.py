@@ -25,7 +25,7 @@ def _answerer_for(tracer: tracing.Tracer, route: str, lane: FastLane, headers: H
 
 
 def _answer(span: tracing.Span, route: str, answerer: Answerer, body: bytes) -> Reply | PendingReply | None:
-    with tracing.going_on(span):
+    with tracing.use_span(span):
         reply = answerer(body)
     if isinstance(reply, PendingReply):
         return PendingReply(reply.confirmation, partial(_answer_later, span, route, reply.reply))

@@ -71,7 +71,7 @@ class Admission(NamedTuple):
 
 
 def _admissions(headers: _HeaderList, *, is_listed: bool = False) -> tuple[Admission, Admission]:
-    """Return the passes with these headers, for http and for https."""
+    """Return the admissions with these headers, for http and for https."""
     end = lines_of(headers) + b"\r\n"
     return Admission(False, headers, end, is_listed), Admission(True, headers, end, is_listed)  # noqa: FBT003  # by their index
 
@@ -105,7 +105,7 @@ class BrowserPolicy:
         safe: bool = False,
         any_host: bool = False,
     ) -> Admission:
-        """Return the pass, with the headers for the answer, of a request with these headers (empty: without them).
+        """Return the admission, with the headers for the answer, of a request with these headers (empty: without them).
 
         `secure` says whether it came over https, `safe` whether its method changes nothing. Raises InvalidInputError if
         it names a host that is not ours, ForbiddenError if another origin's page made a browser send it.
@@ -129,7 +129,7 @@ class BrowserPolicy:
         return self._hosts is not None or self._lists_origins
 
     def turn_away(self, *, secure: bool) -> Admission:
-        """Return the pass whose headers the answer to a refused request gets."""
+        """Return the admission whose headers the answer to a refused request gets."""
         return _UNLISTED[secure] if self._lists_origins else UNRESTRICTED[secure]
 
 
@@ -168,7 +168,7 @@ class BrowserPolicyMiddleware:
         except (InvalidInputError, ForbiddenError) as error:
             admission, refusal = self._policy.turn_away(secure=secure), error
 
-        async def send_guarded(message: Message) -> None:
+        async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 own = message["headers"]
                 named = {name for name, _ in own}
@@ -178,14 +178,14 @@ class BrowserPolicyMiddleware:
             await send(message)
 
         if refusal is not None:
-            request = AnyRequest(scope, receive, send_guarded)
+            request = AnyRequest(scope, receive, send_with_policy)
             response = response_to(refusal).to_asgi_response(app=None, request=request)
-            await response(scope, receive, send_guarded)
+            await response(scope, receive, send_with_policy)
         elif method == "OPTIONS" and admission.is_listed and _asks_for_method(scope["headers"]):
-            await send_guarded({"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT]})
-            await send_guarded({"type": "http.response.body", "body": b"", "more_body": False})
+            await send_with_policy({"type": "http.response.start", "status": 204, "headers": [*_PREFLIGHT]})
+            await send_with_policy({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            await self._app(scope, receive, send_guarded)
+            await self._app(scope, receive, send_with_policy)
 
 
 def _asks_for_method(headers: Iterable[tuple[bytes, bytes]]) -> bool:

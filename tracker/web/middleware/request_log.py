@@ -74,7 +74,7 @@ class RequestLogMiddleware:
             await send(message)
 
         span = None if self._tracer is None else self._tracer.request(scope["headers"])
-        with tracing.ended(span):
+        with tracing.span_until_end(span):
             await self._app(scope, receive_until_gone, send_with_id)
             if status >= SERVER_ERROR and status != NOT_CONFIGURED:
                 self._say(scope, status, time.monotonic() - started_s)

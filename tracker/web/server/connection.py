@@ -260,17 +260,17 @@ class Protocol(HttpToolsProtocol):
         if self._request_counts is not None:
             self._request_counts.posted(path, status, began_s)
 
-    def _answer_when_confirmed(self, later: PendingReply) -> None:
+    def _answer_when_confirmed(self, pending_reply: PendingReply) -> None:
         self._unset_keepalive_if_required()
-        owed = self._answering = _PendingAnswer(self.url, self._began_s)
-        self.cycle = owed  # type: ignore[assignment]  # it has what is asked of one that has its request
-        later.confirmation.then(partial(self._write_owed, owed, later.reply))
+        pending = self._answering = _PendingAnswer(self.url, self._began_s)
+        self.cycle = pending  # type: ignore[assignment]  # it has what is asked of one that has its request
+        pending_reply.confirmation.then(partial(self._write_pending, pending, pending_reply.reply))
 
-    def _write_owed(self, owed: _PendingAnswer, reply: Callable[[str | None], Reply], reason: str | None) -> None:
-        owed.response_complete = True
-        if owed.disconnected:
+    def _write_pending(self, pending: _PendingAnswer, reply: Callable[[str | None], Reply], reason: str | None) -> None:
+        pending.response_complete = True
+        if pending.disconnected:
             if self._request_counts is not None:
-                self._request_counts.posted(owed.path, CLIENT_LEFT, owed.began_s)
+                self._request_counts.posted(pending.path, CLIENT_LEFT, pending.began_s)
             return
         try:
             status, rest = reply(reason)
@@ -278,9 +278,9 @@ class Protocol(HttpToolsProtocol):
             logger.exception("unexpected error in the fast lane; the connection is closed")
             self.transport.close()
             return
-        rest = rest if owed.keep_alive else b"connection: close\r\n" + rest
-        self._write_reply((status, rest), owed.path, owed.began_s)
-        if not owed.keep_alive:
+        rest = rest if pending.keep_alive else b"connection: close\r\n" + rest
+        self._write_reply((status, rest), pending.path, pending.began_s)
+        if not pending.keep_alive:
             self.transport.close()  # at first: what is pipelined behind it must not be begun
         self.on_response_complete()
 
@@ -291,7 +291,7 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
-        """FindAnswerer to stop: a request that is not here yet as a whole is not waited for."""
+        """Begin to stop: a request that is not here yet as a whole is not waited for."""
         cycle: RequestResponseCycle | _PendingAnswer | None = self.cycle
         if self._answerer is not None or (cycle is not None and cycle.more_body):
             self.refuse(503, "the service is stopping")
@@ -351,7 +351,7 @@ class Protocol(HttpToolsProtocol):
         if read_in_part is None or not read_in_part.response_started:
             self.transport.write(refusal(status, detail, secure=self._peer.secure))
             if self._request_counts is not None:
-                self._request_counts.refuse(status)
+                self._request_counts.count_refusal(status)
         if read_in_part is not None and not read_in_part.response_complete:
             read_in_part.disconnected = True
             read_in_part.message_event.set()

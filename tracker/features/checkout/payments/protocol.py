@@ -87,7 +87,7 @@ class Processor(Protocol):
         The result is Pending while the processor itself does not know. Raises ProcessorUnavailableError.
         """
 
-    def notice(self, payload: bytes, signature: str) -> Notice | None:
+    def parse_webhook(self, payload: bytes, signature: str) -> Notice | None:
         """Return the notice in a webhook; None if that is nothing about a payment of an order of ours.
 
         Raises InvalidInputError for one that the processor has not signed, or not lately; NotConfiguredError

@@ -51,7 +51,7 @@ class SandboxProcessor:
         """Return the outcome that the method asks for."""
         return _SETTLED[_method_of(payment_id)]
 
-    def notice(self, payload: bytes, signature: str) -> Notice | None:
+    def parse_webhook(self, payload: bytes, signature: str) -> Notice | None:
         """Raise NotConfiguredError: the sandbox says nothing by itself."""
         del payload, signature
         raise NotConfiguredError("the sandbox sends no webhooks; set TRACKER_PAYMENT=stripe for those of Stripe")

@@ -165,7 +165,7 @@ class StripeProcessor:
                 intent = msgspec.structs.replace(intent, status=canceled.status)
         return _outcome(intent)
 
-    def notice(self, payload: bytes, signature: str) -> Notice | None:
+    def parse_webhook(self, payload: bytes, signature: str) -> Notice | None:
         """Return the notice in a webhook that has the header `Stripe-Signature`."""
         if self._webhook_secret is None:
             raise NotConfiguredError(NO_WEBHOOKS)

@@ -81,12 +81,18 @@ def read_settings(environ: Mapping[str, str], kinds: Iterable[type[SettingsGroup
 
     Raises ConfigurationError that names the variable, its value and the rule it breaks.
     """
-    return Settings(*(read_group(environ, kind) for kind in kinds))
+    # All values are converted first: of two wrong settings, one that is no value at all is told before a broken rule.
+    values = [(kind, _values_of(environ, kind)) for kind in kinds]
+    return Settings(*(kind(**found) for kind, found in values))
 
 
 def read_group(environ: Mapping[str, str], kind: type[G]) -> G:
     """Read one group as `read_settings` does."""
-    values: dict[str, object] = {}
+    return kind(**_values_of(environ, kind))
+
+
+def _values_of(environ: Mapping[str, str], kind: type[SettingsGroup]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
         variable = variable_of(field.name)
         if text := environ.get(variable):
@@ -96,7 +102,7 @@ def read_group(environ: Mapping[str, str], kind: type[G]) -> G:
                 named = variable if field.name in kind.SECRETS else f"{variable}={text!r}"
                 msg = f"{named} is not valid: {error}"
                 raise ConfigurationError(msg) from None
-    return kind(**values)
+    return values
 
 
 def variable_of(name: str) -> str:

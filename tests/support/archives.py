@@ -16,7 +16,7 @@ from tracker.features.warranties.domain import WarrantyId, new_warranty_id
 from tracker.features.warranties.queue import JOB, archive_later
 from tracker.postgres.engine import create_engine
 from tracker.runtime.features import load_settings
-from tracker.runtime.job_runners import RunningJobs
+from tracker.runtime.job_runners import JobRunners
 
 Object = dict[str, Any]
 
@@ -72,7 +72,7 @@ def working(env: Mapping[str, str]) -> Iterator[None]:
     """Run the jobs as `tracker worker` does, but in this process, as long as the block runs."""
 
     async def run() -> None:
-        async with RunningJobs().running(load_settings(env), url=env["DATABASE_URL"], tracer=None):
+        async with JobRunners().running(load_settings(env), url=env["DATABASE_URL"], tracer=None):
             await asyncio.to_thread(done.wait)
 
     done = threading.Event()

@@ -10,7 +10,7 @@ import uvloop
 from tracker.cli.database import migrated_database
 from tracker.metrics.scrape_port import metrics_on
 from tracker.runtime.features import check_jobs, load_settings
-from tracker.runtime.job_runners import RunningJobs, run_jobs_until_signal
+from tracker.runtime.job_runners import JobRunners, run_jobs_until_signal
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.runtime.tracer import tracer_of
 
@@ -29,7 +29,7 @@ def worker(metrics_port: int | None, metrics_host: str) -> None:
     check_jobs(settings)  # what is wrong with it is said before anything is promised
     with migrated_database(settings) as url:
 
-        def beside(jobs: RunningJobs) -> contextlib.AbstractAsyncContextManager[None]:
+        def beside(jobs: JobRunners) -> contextlib.AbstractAsyncContextManager[None]:
             if metrics_port is None:
                 return contextlib.nullcontext()
             return metrics_on(

@@ -37,20 +37,27 @@ def claim_folder(data_dir: Path, node: int) -> Iterator[WorkerFolder]:
 
     Raises ConfigurationError when all are taken or the data folder cannot be written.
     """
-    try:
-        for slot in range(SLOTS):
-            number = node * SLOTS + slot
-            path = data_dir / "workers" / f"{number:04}"
-            make_folder(path)  # durably, as the segments in it must be found again
-            with locked(path) as is_ours:
-                if is_ours:
-                    yield WorkerFolder(path, number)
-                    return
-    except OSError as error:
-        msg = f"cannot use the data folder {data_dir}: {error.strerror}"
-        raise ConfigurationError(msg) from error
-    msg = f"all {SLOTS} workers of node {node} are running on the data folder {data_dir}"
-    raise ConfigurationError(msg)
+    with contextlib.ExitStack() as stack:
+        try:
+            found = _claim(stack, data_dir, node)
+        except OSError as error:
+            msg = f"cannot use the data folder {data_dir}: {error.strerror}"
+            raise ConfigurationError(msg) from error
+        if found is None:
+            msg = f"all {SLOTS} workers of node {node} are running on the data folder {data_dir}"
+            raise ConfigurationError(msg)
+        yield found
+
+
+def _claim(stack: contextlib.ExitStack, data_dir: Path, node: int) -> WorkerFolder | None:
+    """Lock the first folder of `node` that is free, until `stack` ends; return None if none is."""
+    for slot in range(SLOTS):
+        number = node * SLOTS + slot
+        path = data_dir / "workers" / f"{number:04}"
+        make_folder(path)  # durably, as the segments in it must be found again
+        if stack.enter_context(locked(path)):
+            return WorkerFolder(path, number)
+    return None
 
 
 def worker_folders(data_dir: Path) -> list[Path]:

@@ -84,6 +84,7 @@ class Consumer:
         Once `gives_up` is set, a PostgreSQL that is away is not waited for any more.
         """
         self._concurrency = concurrency
+        self._gives_up = gives_up
         self._is_running = False
         # The pool connects when it is first used, and the driver waits until that succeeds.
         self._pool = asyncpg.create_pool(
@@ -103,7 +104,7 @@ class Consumer:
         """Take jobs until `stop` is called; jobs in hand end first."""
         async with self._pool:
             self._is_running = True
-            upkeep = asyncio.create_task(_keep_up(self._manager), name="upkeep of the jobs")
+            upkeep = asyncio.create_task(_keep_up(self._manager, self._gives_up), name="upkeep of the jobs")
             try:
                 await self._manager.run(
                     dequeue_timeout=timedelta(seconds=POLL_S),
@@ -125,8 +126,8 @@ class Consumer:
             self._pool.terminate()
 
 
-async def _keep_up(manager: QueueManager) -> None:
-    """Put failed jobs back into the queue and delete old rows of the log, from time to time."""
+async def _keep_up(manager: QueueManager, gives_up: asyncio.Event) -> None:
+    """Put failed jobs back into the queue and delete old rows of the log, until `gives_up` is set."""
     while True:
         try:
             if ids := [job.id for job in await manager.queries.list_failed_jobs(limit=1000)]:
@@ -135,6 +136,8 @@ async def _keep_up(manager: QueueManager) -> None:
                 while await manager.queries.driver.execute(statement, KEEP_LOG, PRUNED_AT_ONCE) != "DELETE 0":
                     pass
         except Exception:
+            if gives_up.is_set():
+                return
             logger.exception("the upkeep of the jobs failed; it is tried again")
         await asyncio.sleep(about_s(UPKEEP_EVERY_S))
 

@@ -15,7 +15,7 @@ from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
 from tracker.metrics.worker_files import Workers
 from tracker.runtime.context import Context
-from tracker.runtime.job_runners import RunningJobs
+from tracker.runtime.job_runners import JobRunners
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.settings import FolderSettings, ProcessSettings, Switch
 from tracker.telemetry.request_counts import RequestCounts
@@ -49,7 +49,7 @@ def create_app(context: Context, request_counts: RequestCounts | None) -> Litest
 
     Whoever serves it counts the requests in `request_counts`; None: they are not counted, and no metrics are shown.
     """
-    jobs = RunningJobs()
+    jobs = JobRunners()
     metrics = None if request_counts is None else _metrics(context, request_counts, jobs)
 
     @contextlib.asynccontextmanager
@@ -93,13 +93,13 @@ def _examples(context: Context) -> Examples:
     return joined([OF_ALL, health_routes.EXAMPLES, *of_features])
 
 
-def _running(jobs: RunningJobs, context: Context) -> contextlib.AbstractAsyncContextManager[None]:
+def _running(jobs: JobRunners, context: Context) -> contextlib.AbstractAsyncContextManager[None]:
     if context.settings[ProcessSettings].jobs is Switch.OFF:
         return contextlib.nullcontext()
     return jobs.running(context.settings, url=context.url, tracer=context.tracer)
 
 
-def _metrics(context: Context, request_counts: RequestCounts, jobs: RunningJobs) -> Metrics:
+def _metrics(context: Context, request_counts: RequestCounts, jobs: JobRunners) -> Metrics:
     """Return the metrics of a process that serves, with those of the other workers of its data folder."""
     families = families_by_name()
     return Metrics(

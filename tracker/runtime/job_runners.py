@@ -21,7 +21,7 @@ must ask again. With 5 s, two processes on a machine ten times overcommitted ask
 reservations."""
 
 
-class RunningJobs:
+class JobRunners:
     """The jobs of a process, by their features; those of a feature that is switched off do not run."""
 
     def __init__(self) -> None:
@@ -65,12 +65,12 @@ async def run_jobs_until_signal(
     *,
     url: str,
     tracer: Tracer | None,
-    beside: Callable[[RunningJobs], contextlib.AbstractAsyncContextManager[None]],
+    beside: Callable[[JobRunners], contextlib.AbstractAsyncContextManager[None]],
 ) -> None:
     """Run the jobs until SIGINT or SIGTERM, and meanwhile what is `beside` them."""
     signaled = asyncio.Event()
     loop = asyncio.get_running_loop()
-    jobs = RunningJobs()
+    jobs = JobRunners()
     with _handled(loop, signaled):
         async with jobs.running(settings, url=url, tracer=tracer), beside(jobs):
             await signaled.wait()

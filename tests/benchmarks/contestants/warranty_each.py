@@ -26,7 +26,7 @@ from tracker.kit.timeouts import RequestTimeouts
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import TRANSACTION_TIMEOUT_S, RequestDatabase
 from tracker.runtime.features import load_settings
-from tracker.runtime.job_runners import RunningJobs
+from tracker.runtime.job_runners import JobRunners
 from tracker.settings import DatabaseSettings, ProcessSettings, Switch
 from tracker.web.fast_lane.interface import Answerer, FastLanes, Headers, Peer
 from tracker.web.limits import MAX_BODY_BYTES
@@ -69,7 +69,7 @@ async def lifespan(application: Litestar) -> AsyncIterator[None]:
     )
     application.state.lanes = WarrantyFastLane(application.state.warranties, BrowserPolicy(None, None)).by_path
     async with (
-        RunningJobs().running(settings, url=url, tracer=None)
+        JobRunners().running(settings, url=url, tracer=None)
         if settings[ProcessSettings].jobs is Switch.ON
         else contextlib.nullcontext()
     ):

@@ -11,12 +11,11 @@ import signal
 import ssl
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import asyncpg
 import httpx
@@ -27,6 +26,7 @@ import trustme
 from tests.support.forked import Forked, forked
 from tests.support.oidc import Provider, running_provider
 from tests.support.sessions import Sessions
+from tests.support.waiting import wait_until
 from tracker.postgres.embedded import embedded_postgres
 from tracker.postgres.schema import upgrade_schema
 
@@ -84,12 +84,16 @@ class Database:
         rows = self.fetch("SELECT * FROM items WHERE cart_id = $1 ORDER BY added_stamp", cart_id)
         return {row["external_id"]: row for row in rows}
 
-    def wait_for_items(self, cart_id: str, count: int = 1, timeout_s: float = 30.0) -> dict[str, dict[str, Any]]:
+    def wait_for_items(self, cart_id: str, count: int = 1) -> dict[str, dict[str, Any]]:
         """Return what is stored of a cart once it has at least `count` items."""
-        deadline = time.monotonic() + timeout_s
-        while len(found := self.items(cart_id)) < count:
-            assert time.monotonic() < deadline, f"{len(found)} of {count} items stored after {timeout_s} s"
-            time.sleep(0.02)
+        found: dict[str, dict[str, Any]] = {}
+
+        def are_stored() -> bool:
+            nonlocal found
+            found = self.items(cart_id)
+            return len(found) >= count
+
+        wait_until(are_stored, what=lambda: f"{len(found)} of {count} items stored")
         return found
 
 
@@ -294,32 +298,38 @@ def starter(data_dir: Path) -> Iterator[StartTracker]:
         )
         at_the_end.callback(stdout.close)
         at_the_end.callback(process.kill)  # whatever has failed: a process that is left keeps pytest from ending
-        banner: list[str] = []
-        while not any("stop" in line for line in banner):
-            line = stdout.readline()
-            if not line:
-                pytest.fail(f"tracker serve ended with {process.wait(STOP_TIMEOUT_S)}")
-            banner.append(line.rstrip())
+        banner = banner_of(process, stdout)
         url = banner[0].split()[-1]
         tracker = Tracker(process, url, banner, verify)
         at_the_end.callback(tracker.stop)
-        _wait_until_answering(tracker)
+        wait_until_answering(tracker.client)
         return tracker
 
     with at_the_end:
         yield start
 
 
-def _wait_until_answering(tracker: Tracker) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            tracker.client.get("/health/live")
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, "tracker serve does not answer"
-            time.sleep(0.05)
-        else:
-            return
+def banner_of(process: Forked | subprocess.Popen[str], stdout: IO[str]) -> list[str]:
+    """Return the lines that `tracker serve` shows when it listens; the first ends with where."""
+    banner: list[str] = []
+    while not any("stop" in line for line in banner):
+        line = stdout.readline()
+        if not line:
+            pytest.fail(f"tracker serve ended with {process.wait(STOP_TIMEOUT_S)}")
+        banner.append(line.rstrip())
+    return banner
+
+
+def wait_until_answering(client: httpx.Client) -> None:
+    """Return once a server answers a client."""
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            client.get("/health/live")
+            return True
+        return False
+
+    wait_until(answers, what="tracker serve answers")
 
 
 @pytest.fixture

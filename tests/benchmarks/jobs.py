@@ -18,7 +18,8 @@ from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.flush_cost import new_batch
 from tests.benchmarks.machine import move_to
 from tests.benchmarks.postgres import run_sql
-from tests.benchmarks.processes import Server, Site, free_port, spawned
+from tests.benchmarks.processes import Server, Site, spawned
+from tests.support.ports import free_port
 from tracker.features.carts.wiring import writer_on
 from tracker.features.reservations.settings import ReservationSettings
 from tracker.kit.clock import Stamper, SystemClock

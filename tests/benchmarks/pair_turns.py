@@ -28,11 +28,12 @@ from msgspec import Struct
 
 from tests.benchmarks.errors import BenchmarkError, SetupError
 from tests.benchmarks.postgres import run_sql
-from tests.benchmarks.processes import Server, Site, free_port, last_lines, spawned, wait_for_answer
+from tests.benchmarks.processes import Server, Site, last_lines, spawned, wait_for_answer
 from tests.benchmarks.requests import ITEM_KNOWN, write_requests
 from tests.benchmarks.sides import LINES, Side
 from tests.benchmarks.verdicts import Label, Turn
 from tests.benchmarks.wrk import drive
+from tests.support.ports import free_port
 
 WARM_UP_S: Final = 1.0
 SLICE_S: Final = 1.0

@@ -19,6 +19,7 @@ from tests.benchmarks.contestants import Contestant
 from tests.benchmarks.errors import BenchmarkError
 from tests.benchmarks.machine import Cores, move_to
 from tests.benchmarks.postgres import Databases, run_sql
+from tests.support.ports import free_port
 
 REPO: Final = Path(__file__).parents[2]
 LOG_NAME: Final = "output.log"
@@ -213,14 +214,6 @@ def last_lines(folder: Path, count: int) -> str:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _tree(roots: Sequence[int]) -> dict[int, list[str]]:

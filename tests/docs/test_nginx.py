@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,8 +17,9 @@ import httpx
 import pytest
 import trustme
 
-from tests.conftest import REPO, START_TIMEOUT_S, STOP_TIMEOUT_S, Tracker
-from tests.support.reservations import free_port
+from tests.conftest import REPO, STOP_TIMEOUT_S, Tracker
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 NAME = "tracker.example"
@@ -78,16 +78,14 @@ def proxy(upstream: str, folder: Path, rate: str = "50r/s") -> Iterator[httpx.Cl
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
+    def listens() -> bool:
+        assert process.poll() is None, (folder / "error.log").read_text()
+        with contextlib.suppress(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert process.poll() is None, (folder / "error.log").read_text()
-            assert time.monotonic() < deadline, "nginx does not listen"
-            time.sleep(0.05)
-        else:
-            return
+            return True
+        return False
+
+    wait_until(listens, what="nginx listens")
 
 
 @pytest.fixture

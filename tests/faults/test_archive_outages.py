@@ -10,9 +10,11 @@ from tests.conftest import Database, StartTracker
 from tests.support.archives import all_done, create, jobs
 from tests.support.faults.outages import Proxy
 from tests.support.oidc import Provider
-from tests.support.reservations import free_port, reservation_service, statuses, wait_until
+from tests.support.ports import free_port
+from tests.support.reservations import reservation_service, statuses
 from tests.support.s3 import S3, Bucket, s3_server
 from tests.support.shopper import new_shopper, sell, settle_now
+from tests.support.waiting import wait_until
 from tracker.features.warranties.archive import TIMEOUT_S
 
 ANSWER_S = TIMEOUT_S / 2

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker, Tracker
-from tests.support.faults.load import Load, Outcome, free_port, wait_for_acknowledged
-from tests.support.faults.outages import Outage, wait_until
+from tests.support.faults.load import Load, Outcome, wait_for_acknowledged
+from tests.support.faults.outages import Outage
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 
@@ -67,7 +69,7 @@ def test_what_is_over_the_budget_is_refused_until_postgresql_is_back(
 def test_a_service_killed_while_full_loses_nothing(
     start_tracker: StartTracker, database: Database, outage: Outage
 ) -> None:
-    port = free_port()
+    port = str(free_port())
     env = {"DATABASE_URL": database.url, "TRACKER_JOURNAL_MAX_MB": "1"}
     tracker = start_tracker("--port", port, env=env)
     with heavy_load(tracker) as load:

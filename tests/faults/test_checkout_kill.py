@@ -10,11 +10,11 @@ import pytest
 
 from tests.conftest import Database, StartTracker, Tracker
 from tests.support.oidc import Provider
-from tests.support.parts import WAITS_FOR_LOCK, transaction
-from tests.support.reservations import wait_until
+from tests.support.parts import transaction, wait_for_lock
 from tests.support.shopper import new_shopper, sell, settle_now
 from tests.support.stripe_api import ACCEPTED, CONFIRM, CREATE, StripeAPI, stripe_api
 from tests.support.stripe_service import Rule
+from tests.support.waiting import wait_until
 
 KEY: Final = "the-one-checkout"
 
@@ -28,7 +28,7 @@ def stripe() -> Iterator[StripeAPI]:
 @contextlib.contextmanager
 def before_the_order_is_stored(_: StripeAPI, database: Database, cart_id: str) -> Iterator[Callable[[], None]]:
     with transaction(database.url, f"SELECT FROM carts WHERE id = '{cart_id}' FOR UPDATE"):
-        yield lambda: wait_until(lambda: database.fetch(WAITS_FOR_LOCK))
+        yield lambda: wait_for_lock(database)
 
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ def before_the_order_is_settled(stripe: StripeAPI, database: Database, cart_id: 
             lock = f"SELECT FROM orders WHERE cart_id = '{cart_id}' FOR UPDATE"
             stack.enter_context(transaction(database.url, lock))
             stripe.obey()
-            wait_until(lambda: database.fetch(WAITS_FOR_LOCK))
+            wait_for_lock(database)
 
         yield wait
 

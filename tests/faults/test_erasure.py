@@ -17,7 +17,8 @@ from tests.support.data_lifecycle import (
     stored_cart,
     wait_until_gone,
 )
-from tests.support.faults.outages import Proxy, wait_until
+from tests.support.faults.outages import Proxy
+from tests.support.waiting import wait_until
 from tracker.features.carts.domain import new_cart_id
 from tracker.ingest.items import Item
 
@@ -52,7 +53,7 @@ def add(tracker: Tracker, cart_id: str, external_id: str, quantity: int) -> None
 
 
 def wait_until_stored(database: Database, cart_id: str, external_id: str) -> None:
-    wait_until(lambda: external_id in database.items(cart_id), 60, f"{external_id} to be stored")
+    wait_until(lambda: external_id in database.items(cart_id), what=f"{external_id} to be stored")
 
 
 @pytest.mark.parametrize("whose", ["cart", "customer", "unknown cart"])
@@ -167,7 +168,7 @@ def test_dead_letters_of_an_erased_cart_do_not_come_back_from_another_machine(
     database.fetch("ALTER TABLE items ADD CONSTRAINT no_mugs CHECK (external_id <> 'mug')")
     erased = cart_of(tracker.post_item({"external_id": "mug"}))
     letters = elsewhere / "workers" / "0000" / "dead-letters.jsonl"
-    wait_until(letters.exists, 60, "the dead letter")
+    wait_until(letters.exists, what="the dead letter")
     assert tracker.stop() == 0
     erase(database, "--cart", erased, data_dir=tmp_path)
     database.fetch("ALTER TABLE items DROP CONSTRAINT no_mugs")

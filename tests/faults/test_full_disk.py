@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker
-from tests.runtime.test_start_and_stop import Outage, outage, wait_until
+from tests.runtime.test_start_and_stop import Outage, outage
+from tests.support.waiting import wait_until
 
 __all__ = ["outage"]
 
@@ -58,7 +59,7 @@ def test_a_full_disk_is_503_until_postgresql_is_back_and_nothing_acknowledged_is
     assert tracker.client.get("/health/ready").status_code == 503
     assert tracker.client.get("/health/live").status_code == 200
     outage.end()
-    wait_until(lambda: tracker.client.get("/health/ready").status_code == 200, timeout_s=60)
+    wait_until(lambda: tracker.client.get("/health/ready").status_code == 200)
     assert tracker.post_item({"external_id": "after"}, cart_id).status_code == 204
     accepted.add("after")
-    assert accepted <= set(database.wait_for_items(cart_id, len(accepted), timeout_s=60))
+    assert accepted <= set(database.wait_for_items(cart_id, len(accepted)))

@@ -25,6 +25,7 @@ from tests.support.faults.wire import (
     read_to_end,
     serve,
 )
+from tests.support.waiting import wait_until
 
 KEEP_ALIVE_S = 5.0
 SHORT = "limits.REQUEST_TIMEOUT_S = 1.0"
@@ -219,10 +220,7 @@ def test_a_client_that_does_not_take_its_answer_is_cut_off(server: Server) -> No
     slow.close()
     assert time.monotonic() - started > 6
     assert [answer.status for answer in answers_in(received)] == [200] * 26
-    deadline = time.monotonic() + 15
-    while server.open_sockets():
-        assert time.monotonic() < deadline, f"{server.open_sockets()} connections are still open"
-        time.sleep(0.1)
+    wait_until(lambda: not server.open_sockets(), 15, lambda: f"{server.open_sockets()} are still open")
 
 
 @pytest.mark.slow
@@ -239,9 +237,6 @@ def test_over_tls_half_open_connections_end_in_time(database: Database, tmp_path
         clients = [server.connect() for _ in range(20)]
         for number, client in enumerate(clients):
             client.sendall(LATE[number % len(LATE)])
-        deadline = time.monotonic() + 25
-        while left := server.open_sockets():
-            # Nobody reads, and nobody says goodbye.
-            assert time.monotonic() < deadline, f"{left} connections are still open"
-            time.sleep(0.1)
+        # Nobody reads, and nobody says goodbye.
+        wait_until(lambda: not server.open_sockets(), 25, lambda: f"{server.open_sockets()} are still open")
         assert server.errors() == ""

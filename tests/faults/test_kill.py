@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker
-from tests.support.faults.load import Load, Outcome, free_port, wait_for_acknowledged
-from tests.support.faults.outages import children, wait_until
+from tests.support.faults.load import Load, Outcome, wait_for_acknowledged
+from tests.support.ports import free_port
+from tests.support.processes import children
+from tests.support.waiting import wait_until
 
 
 def segments(data_dir: Path) -> list[Path]:
@@ -21,7 +23,7 @@ def kill_again_and_again(
 ) -> Load:
     """Kill and restart the service on the same data folder under load, and compare at the end."""
     rng = random.Random(seed)
-    port = free_port()
+    port = str(free_port())
     env = {"DATABASE_URL": database.url, "TRACKER_ACK": ack}
     tracker = start_tracker("--port", port, env=env)
     with Load(tracker.url, seed=seed) as load:
@@ -65,12 +67,12 @@ def test_killed_workers_lose_nothing_and_their_journals_are_adopted(
     with Load(tracker.url, seed=seed) as load:
         for _ in range(8):
             wait_for_acknowledged(load, rng.randrange(1, 300))
-            wait_until(lambda: set(children(tracker.process.pid)) - killed, 60, "a worker to kill")
+            wait_until(lambda: set(children(tracker.process.pid)) - killed, what="a worker to kill")
             victim = rng.choice(sorted(set(children(tracker.process.pid)) - killed))
             os.kill(victim, signal.SIGKILL)
             killed.add(victim)
         wait_for_acknowledged(load, 50)
-        wait_until(lambda: len(set(children(tracker.process.pid)) - killed) == 2, 60, "the last one to be replaced")
+        wait_until(lambda: len(set(children(tracker.process.pid)) - killed) == 2, what="the last one to be replaced")
     load.wait_until_stored(database)
     assert tracker.stop() == 0
     assert load.problems(database) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database, StartTracker, Tracker, run_tracker
-from tests.support.faults.outages import wait_until
+from tests.support.waiting import wait_until
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery

@@ -10,7 +10,9 @@ import pytest
 
 from tests.conftest import Database, StartTracker, Tracker, cart_of, cookie
 from tests.support.faults.outages import OwnPostgres, locked_table
-from tests.support.reservations import Service, free_port, jobs, reservation_service, statuses, wait_until, worker
+from tests.support.ports import free_port
+from tests.support.reservations import Service, jobs, reservation_service, statuses, worker
+from tests.support.waiting import wait_until
 from tracker.jobs.consumer import HELD_FOR_S
 from tracker.postgres.schema import upgrade_schema
 

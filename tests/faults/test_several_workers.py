@@ -15,8 +15,9 @@ import pytest
 
 from tests.conftest import Database, StartTracker, Tracker, cookie
 from tests.support.faults.load import Load, wait_for_acknowledged
-from tests.support.faults.outages import Outage, wait_until
+from tests.support.faults.outages import Outage
 from tests.support.strategies import Stored, Write, fold
+from tests.support.waiting import wait_until
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.ingest.dead_letters import DeadLetters
 from tracker.ingest.delivery import Delivery

@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import Database, StartTracker, Tracker
 from tests.support.faults.load import Load, wait_for_acknowledged
-from tests.support.faults.outages import Outage, Proxy, locked_table, wait_until
+from tests.support.faults.outages import Outage, Proxy, locked_table
+from tests.support.waiting import wait_until
 
 STOP_S = 15.0
 """What a stop may take at most."""

@@ -13,8 +13,9 @@ from tests.conftest import Database, StartTracker, Tracker, cart_of
 from tests.support.faults.outages import Proxy, locked_table
 from tests.support.oidc import Provider
 from tests.support.reservations import jobs as jobs_left
-from tests.support.reservations import reservation_service, statuses, wait_until
+from tests.support.reservations import reservation_service, statuses
 from tests.support.shopper import new_shopper, sell
+from tests.support.waiting import wait_until
 from tracker.postgres.connection import Connection, Connector
 
 KINDS_OF_JOBS = 3

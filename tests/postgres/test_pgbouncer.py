@@ -15,8 +15,9 @@ from tests.conftest import Database, Tracker, cart_of, copied, starter
 from tests.support.oidc import Provider
 from tests.support.parts import transaction
 from tests.support.pgbouncer import IGNORED, SESSIONS, PgBouncer, running_pgbouncer
-from tests.support.reservations import reservation_service, wait_until
+from tests.support.reservations import reservation_service
 from tests.support.shopper import Shopper, new_shopper, sell, settle_now
+from tests.support.waiting import wait_until
 from tracker.cli.registry import main
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id

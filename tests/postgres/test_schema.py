@@ -1,6 +1,5 @@
 """What the tables refuse and how they are laid out, and how a migration takes its turn."""
 
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests.conftest import Database
 from tests.support.parts import transaction
+from tests.support.waiting import wait_until
 from tracker.errors import ConfigurationError
 from tracker.postgres.schema import upgrade_schema
 
@@ -70,11 +70,8 @@ def test_a_migration_waits_for_the_one_of_another_replica(empty_database: str) -
     with ThreadPoolExecutor() as pool:
         with transaction(empty_database, f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"):
             migration = pool.submit(upgrade_schema, empty_database)
-            deadline = time.monotonic() + 30
-            while not database.fetch(waiting):
-                assert not migration.done()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(lambda: migration.done() or database.fetch(waiting))
+            assert not migration.done()
         migration.result(60)
     assert database.fetch("SELECT version_num FROM alembic_version")
 

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from tests.conftest import STOP_TIMEOUT_S, Database, clean_environ
-from tests.support.faults.outages import children, wait_until
+from tests.support.processes import children
+from tests.support.waiting import wait_until
 
 TRACKER: Final = [sys.executable, "-m", "tracker"]
 

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import REPO, START_TIMEOUT_S, STOP_TIMEOUT_S, clean_environ, copied
+from tests.conftest import REPO, START_TIMEOUT_S, STOP_TIMEOUT_S, banner_of, clean_environ, copied, wait_until_answering
 from tests.support.scrape import Scrape, scrape, scrape_until
 
 EXAMPLE = "tests.support.example_feature"
@@ -52,8 +51,10 @@ def served(checkout: Path, server_url: str, template: str) -> Iterator[FeatureSe
         environ = environ_of(checkout, DATABASE_URL=database.url, TRACKER_NOTES_MAX_BYTES=str(MAX_BYTES))
         with subprocess.Popen(SERVE, env=environ, cwd=checkout, stdout=subprocess.PIPE, text=True) as process:
             try:
-                url = url_of(process)
+                assert process.stdout is not None
+                url = banner_of(process, process.stdout)[0].split()[-1]
                 with httpx.Client(base_url=url, timeout=30) as client:
+                    wait_until_answering(client)
                     yield FeatureServing(client, url, scrape(url))
                 process.terminate()
                 assert process.wait(STOP_TIMEOUT_S) == 0
@@ -64,23 +65,6 @@ def served(checkout: Path, server_url: str, template: str) -> Iterator[FeatureSe
 def environ_of(checkout: Path, **settings: str) -> dict[str, str]:
     own = {"PYTHONPATH": str(checkout), "TRACKER_DATA_DIR": str(checkout / "data")}
     return {**clean_environ(), **own, **settings}
-
-
-def url_of(process: subprocess.Popen[str]) -> str:
-    """Return where it listens, once it answers."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, f"tracker serve ended with {process.wait(STOP_TIMEOUT_S)}"
-    url = line.split()[-1]
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            httpx.get(f"{url}/health/live")
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, "tracker serve does not answer"
-            time.sleep(0.05)
-        else:
-            return url
 
 
 def test_its_route_answers(served: FeatureServing) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,8 @@ import trustme
 
 from tests.conftest import REPO, Database, StartTracker, cart_of, clean_environ, run_tracker
 from tests.support.forked import forked
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {timeout_s} s"
-        time.sleep(0.05)
+from tests.support.processes import alive, children
+from tests.support.waiting import wait_until
 
 
 class Outage:
@@ -210,18 +205,6 @@ def test_several_workers_serve_one_address_and_stop_with_0(start_tracker: StartT
 
     wait_until(both_have_written)
     assert tracker.stop() == 0
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"  # ended, and its new parent has not looked yet
 
 
 def test_a_worker_that_dies_is_replaced(start_tracker: StartTracker, database: Database) -> None:

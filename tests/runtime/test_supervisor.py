@@ -2,11 +2,11 @@
 
 import random
 import subprocess
-import time
 from unittest.mock import create_autospec
 
 import pytest
 
+from tests.support.waiting import wait_until
 from tracker.runtime.supervisor import BACKOFF_CAP_S, _Worker
 
 
@@ -28,9 +28,12 @@ def test_the_wait_before_a_dead_worker_is_replaced_is_random_from_zero_up_to_a_b
 
     monkeypatch.setattr(random, "uniform", no_wait)
     worker = _Worker(start)
-    deadline = time.monotonic() + 30
-    while len(started) < 12 and time.monotonic() < deadline:
+
+    def all_started() -> bool:
         worker.look()
+        return len(started) == 12
+
+    wait_until(all_started)
     bounds = [high for _, high in asked]
     assert [low for low, _ in asked] == [0] * 11
     assert bounds == sorted(bounds)

@@ -1,6 +1,5 @@
 """Carts of any age, the commands that end them, and journals that somebody has left behind."""
 
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Final
 from click.testing import CliRunner, Result
 
 from tests.conftest import Database
+from tests.support.waiting import wait_until
 from tracker.cli.registry import main
 from tracker.features.carts.domain import new_cart_id
 from tracker.ingest.items import CartId, Item, ItemKey
@@ -104,9 +104,6 @@ def left_journal(data_dir: Path, items: Mapping[ItemKey, Item], *, worker: int =
     return path
 
 
-def wait_until_gone(path: Path, timeout_s: float = 60.0) -> None:
+def wait_until_gone(path: Path) -> None:
     """Return once a journal was replayed."""
-    deadline = time.monotonic() + timeout_s
-    while path.exists():
-        assert time.monotonic() < deadline, f"{path} is not replayed after {timeout_s} s"
-        time.sleep(0.05)
+    wait_until(lambda: not path.exists(), what=f"{path} is replayed")

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+from asyncio import Future as AsyncioFuture
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.conftest import Database
+from tests.support.waiting import wait_until
 from tracker.features.carts.service import CartReader
 from tracker.features.customer_carts.service import CustomerCarts
 from tracker.ingest.aggregator import Aggregator
@@ -26,6 +30,12 @@ from tracker.settings import Ack
 
 WAITS_FOR_LOCK: Final = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 """Finds a session that waits for another's transaction."""
+
+
+def wait_for_lock(database: Database, *waiting: AsyncioFuture[Any] | Future[Any], sql: str = WAITS_FOR_LOCK) -> None:
+    """Return once a session waits for another's transaction; fail if one of those who are to wait ends before."""
+    wait_until(lambda: any(one.done() for one in waiting) or database.fetch(sql), what="a session waits")
+    assert not any(one.done() for one in waiting), "it has not waited"
 
 
 async def write_nothing(batch: Batch, traces: ItemTraces) -> None:

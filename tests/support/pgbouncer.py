@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from tests.conftest import Database
+from tests.support.waiting import wait_until
 
 PROGRAM: Final = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
-START_TIMEOUT_S: Final = 30.0
 
 SESSIONS: Final = 2
 """Of PostgreSQL, for all clients together: few enough that each statement may come to another one than the last."""
@@ -66,11 +65,8 @@ ignore_startup_parameters = {ignored}
     prefix = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"] if os.geteuid() == 0 else []
     process = subprocess.Popen([*prefix, PROGRAM, "--quiet", config], stdin=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not (folder / ".s.PGSQL.6432").exists():
-            assert process.poll() is None, log.read_text() if log.exists() else "pgbouncer has ended"
-            assert time.monotonic() < deadline, "pgbouncer does not start"
-            time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or (folder / ".s.PGSQL.6432").exists(), what="pgbouncer listens")
+        assert process.poll() is None, log.read_text() if log.exists() else "pgbouncer has ended"
         yield PgBouncer(folder, log)
     finally:
         process.terminate()

@@ -1,11 +1,9 @@
 """The stand-in for the reservation service as a process of its own, and what tests ask of reservations."""
 
 import contextlib
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ import msgspec
 
 from tests.conftest import REPO, Database, clean_environ
 from tests.support.forked import Forked, forked
+from tests.support.ports import free_port
 from tests.support.reservation_service import Behavior, Calls
-
-START_TIMEOUT_S = 30.0
+from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -40,14 +38,6 @@ class Service:
         httpx.put(f"http://127.0.0.1:{self.port}/behavior", content=body, timeout=10).raise_for_status()
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def reservation_service(port: int | None = None, *, delay_s: float = 0.0, fail_rate: float = 0.0) -> Iterator[Service]:
     """Run the stand-in; it is killed at the end of the block."""
@@ -58,7 +48,7 @@ def reservation_service(port: int | None = None, *, delay_s: float = 0.0, fail_r
     )
     service = Service(process, port)
     try:
-        wait_until(lambda: _answers(service), START_TIMEOUT_S)
+        wait_until(lambda: _answers(service))
         yield service
     finally:
         process.kill()
@@ -85,14 +75,6 @@ def _answers(service: Service) -> bool:
     except httpx.TransportError:
         return False
     return True
-
-
-def wait_until(is_so: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Return once something is so."""
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, f"not so after {timeout_s} s"
-        time.sleep(0.05)
 
 
 def statuses(database: Database) -> dict[str, str]:

@@ -14,7 +14,8 @@ import obstore
 from obstore.store import S3Store
 
 from tests.conftest import REPO, clean_environ
-from tests.support.reservations import free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 START_TIMEOUT_S: Final = 60.0
 
@@ -120,7 +121,7 @@ def s3_server() -> Iterator[S3]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: _answers(s3), START_TIMEOUT_S)
+        wait_until(lambda: _answers(s3))
         yield s3
     finally:
         process.kill()

@@ -1,11 +1,13 @@
 """Reads /metrics as Prometheus does."""
 
-import time
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.waiting import wait_until
 
 TIMEOUT_S = 30.0
 
@@ -54,14 +56,13 @@ def scrape(url: str) -> Scrape:
 
 def scrape_until(url: str, is_so: Callable[[Scrape], object]) -> Scrape:
     """Return the first scrape of which something is so."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        try:
-            found = scrape(url)
-        except httpx.TransportError:  # it is about to listen, or the worker was killed
-            assert time.monotonic() < deadline, "nobody listens"
-        else:
-            if is_so(found):
-                return found
-            assert time.monotonic() < deadline, found.text
-        time.sleep(0.05)
+    last: list[Scrape] = []
+
+    def is_so_now() -> bool:
+        with contextlib.suppress(httpx.TransportError):  # it is about to listen, or the worker was killed
+            last[:] = [scrape(url)]
+            return bool(is_so(last[0]))
+        return False
+
+    wait_until(is_so_now, what=lambda: last[0].text if last else "nobody listens")
+    return last[0]

@@ -17,10 +17,9 @@ import msgspec
 import pytest
 
 from tests.conftest import REPO, clean_environ
-from tests.support.reservations import free_port, wait_until
+from tests.support.ports import free_port
 from tests.support.stripe_service import Calls, Rule
-
-START_TIMEOUT_S = 30.0
+from tests.support.waiting import wait_until
 
 SECRET_KEY = "sk_test_tracker"  # noqa: S105  # localstripe takes any that begins so
 WEBHOOK_SECRET = "whsec_tracker"  # noqa: S105  # of these tests alone
@@ -111,7 +110,7 @@ def stripe_api() -> Iterator[StripeAPI]:
     ]
     api = StripeAPI(f"http://127.0.0.1:{port}")
     try:
-        wait_until(lambda: _answers(api, processes), START_TIMEOUT_S)
+        wait_until(lambda: _answers(api, processes))
         yield api
     finally:
         api.client.close()

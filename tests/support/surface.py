@@ -24,8 +24,9 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.benchmarks.console import exit_code_of, say
-from tests.benchmarks.processes import free_port, spawned, wait_for_answer
+from tests.benchmarks.processes import spawned, wait_for_answer
 from tests.benchmarks.sides import Checkout, checkouts, commit_of, this_checkout
+from tests.support.ports import free_port
 
 DECLARED: Final = Path(__file__).with_name("surface_declared.py")
 

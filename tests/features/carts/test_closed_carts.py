@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
-from tests.support.parts import WAITS_FOR_LOCK, new_customer_carts, new_flusher, new_intake
+from tests.support.parts import new_customer_carts, new_flusher, new_intake, wait_for_lock
 from tests.support.settings import settings_of
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
@@ -108,9 +108,7 @@ def test_a_flush_that_meets_a_purchase_waits_for_it_and_stores_its_items_in_the_
             flush = asyncio.create_task(
                 BatchWriter(engine, WRITERS[kind]).write({(bought, "late"): written(1, 1), (other, "x"): written(2, 1)})
             )
-            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                assert not flush.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for_lock, database, flush)
             await customer_service.purchase(connection, bought, "anna", 100)
         await flush
 
@@ -131,9 +129,7 @@ def test_a_cart_that_another_writer_creates_and_closes_meanwhile_gets_no_items(d
             await customer_service.lock(connection, held)
             batch: Batch = {(held, "a"): written(1, 1), (bought, "late"): written(2, 1)}
             flush = asyncio.create_task(BatchWriter(engine).write(batch))
-            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                assert not flush.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for_lock, database, flush)
             await asyncio.to_thread(chain, database, bought, successor)
         await flush
 
@@ -216,9 +212,7 @@ def test_a_flush_that_goes_on_elsewhere_holds_no_lock_meanwhile(database: Databa
             await customer_service.lock(connection, low)
             batch: Batch = {(closed, "a"): written(1, 1), (high, "b"): written(2, 1)}
             flush = asyncio.create_task(BatchWriter(engine, WRITERS[kind]).write(batch))
-            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                assert not flush.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for_lock, database, flush)
             await customer_service.lock(connection, high)  # a deadlock, if the flush still held this one
         await flush
 
@@ -260,9 +254,7 @@ def test_carts_are_locked_in_the_order_of_their_ids(database: Database) -> None:
         async with engine.begin() as connection:
             await customer_service.lock(connection, low)
             other = asyncio.create_task(lock_both())
-            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                assert not other.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for_lock, database, other)
             await customer_service.lock(connection, high)  # a deadlock, if the other one had it already
         await other
 

@@ -11,8 +11,9 @@ import pytest
 from tests.conftest import Database, StartTracker, Tracker, cart_of
 from tests.support.oidc import Provider
 from tests.support.parts import transaction
-from tests.support.reservations import reservation_service, wait_until
+from tests.support.reservations import reservation_service
 from tests.support.shopper import Shopper, new_shopper, sell, settle_now
+from tests.support.waiting import wait_until
 from tracker.features.checkout.service import PAYMENT_TIMEOUT_S
 
 

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.conftest import Database, Tracker, copied, starter
 from tests.support.oidc import Provider
 from tests.support.parts import new_flusher, new_intake
-from tests.support.reservations import wait_until
 from tests.support.shopper import Shopper, new_shopper, sell, settle_now
 from tests.support.stripe_api import ACCEPTED, CONFIRM, CREATE, DECLINED, WEBHOOK_SECRET, StripeAPI, stripe_api
 from tests.support.stripe_service import Rule
+from tests.support.waiting import wait_until
 from tracker.errors import DatabaseUnavailableError
 from tracker.features.checkout import service
 from tracker.features.checkout.domain import Order, Status
@@ -109,7 +109,7 @@ def test_a_webhook_settles_an_order_before_the_job_does(anna: Shopper, stripe: S
     stripe.obey(Rule(CONFIRM, "drop", "after"))
     answer = anna.check_out(cart_with_a_mug(anna), ACCEPTED)
     assert answer.status_code in {200, 202}, answer.text  # it may come while the answer is still waited for
-    wait_until(lambda: anna.call("GET", answer.headers["location"]).json()["status"] == "paid", 40)
+    wait_until(lambda: anna.call("GET", answer.headers["location"]).json()["status"] == "paid")
 
 
 def test_an_order_that_was_given_up_before_its_payment_was_noted_is_never_charged(

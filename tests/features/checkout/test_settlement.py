@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.conftest import Database, Tracker, cart_of
 from tests.support.data_lifecycle import owned, stored_cart, stored_order
 from tests.support.oidc import Provider
-from tests.support.parts import WAITS_FOR_LOCK, new_flusher, new_intake
-from tests.support.reservations import wait_until
+from tests.support.parts import WAITS_FOR_LOCK, new_flusher, new_intake, wait_for_lock
 from tests.support.shopper import Shopper, new_shopper, sell, settle_now
+from tests.support.waiting import wait_until
 from tracker.features.carts.batch_writer import BatchWriter, FollowUp
 from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import Written
@@ -167,8 +167,7 @@ def test_of_two_who_settle_at_once_the_first_decides(anna: Shopper, shared_datab
             async with engine.begin() as connection:
                 await store.lock(connection, order["order_id"])
                 tasks = [asyncio.create_task(settle_as(engine, outcome)) for outcome in (Refused("no"), Paid())]
-                while len(await asyncio.to_thread(shared_database.fetch, WAITS_FOR_LOCK)) < len(tasks):  # noqa: ASYNC110  # of PostgreSQL
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(wait_until, lambda: len(shared_database.fetch(WAITS_FOR_LOCK)) >= len(tasks))
             return list(await asyncio.gather(*tasks))
         finally:
             await engine.dispose()
@@ -316,9 +315,7 @@ def test_a_refusal_that_meets_an_erasing_touches_no_cart_of_the_customers(databa
             async with engine.begin() as connection:
                 await customer_store.lock(connection, {bought})
                 refusal = asyncio.create_task(refuse())
-                while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                    assert not refusal.done()
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(wait_for_lock, database, refusal)
                 await customer_store.create(connection, nobodys, "erased-1")
                 await customer_store.give_purchased(connection, [bought], "erased-1", nobodys, 5)
             await refusal

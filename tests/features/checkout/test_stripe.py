@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import START_TIMEOUT_S
-from tests.support.reservations import free_port
+from tests.support.ports import free_port
 from tests.support.stripe_api import (
     ACCEPTED,
     CANCEL,

@@ -9,9 +9,9 @@ import pytest
 
 from tests.conftest import Database, StartTracker, Tracker, cart_of, cookie
 from tests.support.oidc import Provider
-from tests.support.parts import WAITS_FOR_LOCK
-from tests.support.reservations import wait_until
+from tests.support.parts import wait_for_lock
 from tests.support.shopper import Shopper, new_shopper
+from tests.support.waiting import wait_until
 from tracker.features.customer_carts import service as customer_service
 from tracker.ingest.items import CartId
 from tracker.postgres.engine import create_engine
@@ -232,9 +232,7 @@ def test_a_claim_that_meets_a_purchase_goes_into_the_next_cart(
             async with engine.begin() as connection:
                 await customer_service.lock(connection, CartId(cart_id))
                 claim = asyncio.create_task(asyncio.to_thread(anna.claim, guest))
-                while not await asyncio.to_thread(shared_database.fetch, WAITS_FOR_LOCK):
-                    assert not claim.done()
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(wait_for_lock, shared_database, claim)
                 next_cart_id = await customer_service.purchase(connection, CartId(cart_id), anna.subject, 2**62)
             assert (await claim).json() == {"cart_id": next_cart_id}
         finally:

@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import Database, Tracker, cart_of
 from tests.support.data_lifecycle import cart_ids, days_ago, everything, owned, run, stored_cart, stored_order
 from tests.support.oidc import Provider
-from tests.support.parts import WAITS_FOR_LOCK, transaction
-from tests.support.reservations import wait_until
+from tests.support.parts import transaction, wait_for_lock
 from tests.support.shopper import new_shopper, sell, settle_now
+from tests.support.waiting import wait_until
 from tracker.features.carts.domain import new_cart_id
 from tracker.features.data_lifecycle import service
 from tracker.ingest.dead_letters import DeadLetters
@@ -229,8 +229,7 @@ def test_an_erasing_waits_for_who_has_the_cart(database: Database) -> None:
     with ThreadPoolExecutor() as pool:
         with transaction(database.url, f"SELECT FROM carts WHERE id = '{cart_id}' FOR KEY SHARE"):
             erasing = pool.submit(erase, database, "--cart", cart_id)
-            while not database.fetch(WAITS_FOR_LOCK):
-                assert not erasing.done()
+            wait_for_lock(database, erasing)
         assert erasing.result(60) == "1 cart, 1 item, 1 reservation"
 
 

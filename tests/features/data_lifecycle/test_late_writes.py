@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import Database
-from tests.support.parts import WAITS_FOR_LOCK
+from tests.support.parts import wait_for_lock
 from tests.support.settings import settings_of
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
@@ -140,9 +140,7 @@ def test_a_flush_that_meets_an_erasing_waits_for_it_and_goes_by_it(database: Dat
             await customer_service.lock(connection, erased)
             batch: Batch = {(erased, "old"): Item.written(99, "A", 1, 2), (erased, "new"): Item.written(101, "A", 1, 2)}
             flush = asyncio.create_task(BatchWriter(engine, WRITERS[kind]).write(batch))
-            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                assert not flush.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for_lock, database, flush)
             await connection.exec_driver_sql(f"UPDATE carts SET erased_stamp = {ERASED} WHERE id = '{erased}'")
         await flush
 

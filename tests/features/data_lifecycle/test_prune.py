@@ -23,9 +23,9 @@ from tests.support.data_lifecycle import (
     stored_cart,
     stored_order,
 )
-from tests.support.parts import WAITS_FOR_LOCK, new_customer_carts, new_flusher, transaction
-from tests.support.reservations import wait_until
+from tests.support.parts import WAITS_FOR_LOCK, new_customer_carts, new_flusher, transaction, wait_for_lock
 from tests.support.terminal import shown_on_terminal
+from tests.support.waiting import wait_until
 from tracker.errors import DatabaseUnavailableError
 from tracker.features.carts import removal
 from tracker.features.carts.batch_writer import BatchWriter
@@ -224,9 +224,7 @@ def test_a_flush_that_finds_its_cart_removed_stores_its_item_in_a_new_one(databa
             flush = asyncio.create_task(
                 BatchWriter(engine).write({(cart_id, "new"): Item.written(days_ago(0), "Mug", 1, 2)})
             )
-            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                assert not flush.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for_lock, database, flush)
             await removal.delete_items(connection, old)
             await removal.delete_carts(connection, old)
         await flush
@@ -244,9 +242,7 @@ def test_a_cart_that_is_removed_while_it_is_claimed_is_claimed_all_the_same(data
         async with engine.begin() as connection:
             old = await removal.lock_old_among(connection, days_ago(90), [guest, outstanding])
             claim = asyncio.create_task(customers.claim("anna", guest))
-            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                assert not claim.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for_lock, database, claim)
             await removal.delete_items(connection, old)
             await removal.delete_carts(connection, old)
         assert await claim == guest
@@ -303,13 +299,11 @@ def test_flushes_that_go_by_the_older_horizon_are_waited_for(database: Database)
                 (old, "old"): Item.written(days_ago(91), "Mug", None, None),
             }
             flush = asyncio.create_task(BatchWriter(engine).write(batch))
-            while not await asyncio.to_thread(database.fetch, WAITS_FOR_LOCK):
-                assert not flush.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_for_lock, database, flush)
             pruning = asyncio.create_task(pruned(engine))
-            while not await asyncio.to_thread(database.fetch, f"{WAITS_FOR_LOCK} AND query LIKE 'LOCK TABLE%'"):
-                assert not pruning.done()
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(
+                wait_for_lock, database, pruning, sql=f"{WAITS_FOR_LOCK} AND query LIKE 'LOCK TABLE%'"
+            )
             assert not await asyncio.to_thread(database.fetch, "SELECT 1 FROM horizon")
         await flush
         assert await pruning == Amount(carts=1, items=1, reservations=1)
@@ -337,8 +331,7 @@ def test_a_lock_that_is_let_go_in_time_does_not_end_a_prune(database: Database) 
     with ThreadPoolExecutor() as pool:
         with transaction(database.url, "SELECT * FROM horizon"):
             pruning = pool.submit(prune, database)
-            while not database.fetch(WAITS_FOR_LOCK):
-                assert not pruning.done()
+            wait_for_lock(database, pruning)
         assert pruning.result(60) == "1 cart, 1 item, 1 reservation removed"
 
 

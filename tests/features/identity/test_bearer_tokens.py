@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import REPO, Database, StartTracker, Tracker
 from tests.support.identity import SHOP, bearer, openid_of, with_cookie, with_openid
 from tests.support.oidc import Answer, Provider, running_provider
-from tests.support.reservations import wait_until
+from tests.support.waiting import wait_until
 from tracker.errors import NotConfiguredError, UnauthenticatedError, UnavailableError
 from tracker.features.identity.domain import Caller
 from tracker.features.identity.openid import OpenID

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Database, StartTracker, Tracker, starter
 from tests.support.certified_oidc import Browser, CertifiedProvider, certified_provider, cookie_named
 from tests.support.oidc import ALGORITHMS
-from tests.support.reservations import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import Database, StartTracker, Tracker, cart_of, copied, run_tracker, starter
-from tests.support.reservations import Service, jobs, reservation_service, statuses, wait_until, worker
+from tests.support.reservations import Service, jobs, reservation_service, statuses, worker
 from tests.support.settings import settings_of
+from tests.support.waiting import wait_until
 from tracker.features.carts.batch_writer import BatchWriter
 from tracker.features.carts.domain import new_cart_id
 from tracker.features.carts.store import Written

@@ -25,8 +25,9 @@ from tests.support.archives import (
     store_some,
     working,
 )
-from tests.support.reservations import wait_until, worker
+from tests.support.reservations import worker
 from tests.support.s3 import S3, Bucket, s3_server
+from tests.support.waiting import wait_until
 from tracker.errors import ConfigurationError
 from tracker.features.warranties.archive import open_archive
 from tracker.features.warranties.settings import WarrantySettings

@@ -8,8 +8,9 @@ import pytest
 
 from tests.conftest import Database, run_tracker
 from tests.support.archives import archive_again, id_of, jobs, store_some, working
-from tests.support.reservations import free_port, wait_until
+from tests.support.ports import free_port
 from tests.support.s3 import Bucket, s3_server
+from tests.support.waiting import wait_until
 
 DAY = datetime(2024, 2, 29, 12, tzinfo=UTC)
 NEXT_DAY = datetime(2024, 3, 1, tzinfo=UTC)

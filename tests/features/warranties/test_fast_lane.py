@@ -14,8 +14,7 @@ import pytest
 from tests.conftest import Database, StartTracker
 from tests.support.clock import ManualClock
 from tests.support.fast_lanes import CountedLanes, Sent, Ways, counted, serving, two_ways
-from tests.support.parts import WAITS_FOR_LOCK, transaction
-from tests.support.reservations import wait_until
+from tests.support.parts import transaction, wait_for_lock
 from tracker.errors import DatabaseUnavailableError, InvalidInputError, UnavailableError
 from tracker.features.warranties import service
 from tracker.features.warranties.service import Warranties
@@ -215,7 +214,7 @@ def test_who_waits_at_a_stop_is_told_so_and_nobody_is_cut_off(start_tracker: Sta
     async def main() -> httpx.Response:
         async with httpx.AsyncClient(base_url=tracker.url, timeout=30) as client:
             waiting = asyncio.create_task(client.post("/warranties", json=SALE))
-            await asyncio.to_thread(wait_until, lambda: database.fetch(WAITS_FOR_LOCK))
+            await asyncio.to_thread(wait_for_lock, database)
             tracker.process.terminate()
             return await waiting
 

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.conftest import Database, StartTracker
 from tests.support.archives import store_some
 from tests.support.clock import ManualClock
-from tests.support.parts import WAITS_FOR_LOCK, transaction
-from tests.support.reservations import wait_until
+from tests.support.parts import WAITS_FOR_LOCK, transaction, wait_for_lock
 from tests.support.settings import settings_of
+from tests.support.waiting import wait_until
 from tracker.errors import DatabaseUnavailableError, KeyReusedError
 from tracker.features.warranties import store
 from tracker.features.warranties.domain import Sale, Warranty, WarrantyId
@@ -32,7 +32,6 @@ from tracker.runtime.context import Context
 from tracker.settings import DatabaseSettings
 
 LONG_AGO = datetime(2024, 2, 29, tzinfo=UTC)
-WAIT_S = 30
 
 
 def sale(sku: str = "sku", *, title: str = "title", cost: int = 100, key: str | None = None) -> Sale:
@@ -84,11 +83,6 @@ async def key_used_elsewhere(database: Database, key: str) -> AsyncIterator[asyn
         await connection.close()
 
 
-async def is_so(database: Database, sql: str) -> None:
-    """Return once a query finds something."""
-    await asyncio.to_thread(wait_until, lambda: database.fetch(sql), WAIT_S)
-
-
 def items(database: Database) -> dict[str, tuple[str, int]]:
     rows = database.fetch("SELECT item_sku, item_title, item_cost FROM warranty_items")
     return {row["item_sku"]: (row["item_title"], row["item_cost"]) for row in rows}
@@ -101,7 +95,7 @@ def test_a_sale_that_is_refused_because_another_worker_was_first_leaves_the_item
             await warranties.create(sale())
             async with key_used_elsewhere(database, "taken") as other:
                 late = warranties.create(sale(title="refused", cost=200, key="taken"))
-                await is_so(database, WAITS_FOR_LOCK)
+                await asyncio.to_thread(wait_for_lock, database)
                 await other.execute("COMMIT")
                 with pytest.raises(KeyReusedError):
                     await late
@@ -117,14 +111,14 @@ def test_of_a_new_item_what_is_refused_at_the_same_moment_says_nothing(database:
             await warranties.create(sale())
             async with key_used_elsewhere(database, "first") as first, key_used_elsewhere(database, "second") as second:
                 ahead = warranties.create(sale(title="refused", key="first"))
-                await is_so(database, WAITS_FOR_LOCK)
+                await asyncio.to_thread(wait_for_lock, database)
                 one = warranties.create(sale("new", title="told", cost=300))
                 late = warranties.create(sale("new", title="refused", cost=400, key="second"))
                 await asyncio.sleep(0)  # both have begun to wait, so they are the next group
                 await first.execute("COMMIT")
                 with pytest.raises(KeyReusedError):
                     await ahead
-                await is_so(database, WAITS_FOR_LOCK)
+                await asyncio.to_thread(wait_for_lock, database)
                 await second.execute("COMMIT")
                 await one
                 with pytest.raises(KeyReusedError):

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from tests.conftest import Database, StartTracker, Tracker
-from tests.support.faults.outages import wait_until
 from tests.support.parts import transaction
+from tests.support.waiting import wait_until
 
 SOFA: Final = {
     "store_uuid": "b21ad0676f26439",

@@ -9,7 +9,6 @@ later write whose outcome is unknown because the connection was lost. What was r
 import asyncio
 import enum
 import random
-import socket
 import statistics
 import threading
 import time
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple, Self
 import aiohttp
 
 from tests.conftest import Database, cookie
-from tests.support.faults.outages import wait_until
+from tests.support.waiting import TIMEOUT_S, wait_until
 from tracker.ingest.items import DEFAULT_QUANTITY
 
 CARTS = 12
@@ -134,12 +133,15 @@ class Load:
             found += _differences(writes, row) if writes else [f"nobody wrote {external_id}: {row}"]
         return found
 
-    def wait_until_stored(self, database: Database, timeout_s: float = 60.0) -> None:
+    def wait_until_stored(self, database: Database, timeout_s: float = TIMEOUT_S) -> None:
         """Return once PostgreSQL holds what it must; fail when it does not in time."""
-        deadline = time.monotonic() + timeout_s
-        while problems := self.problems(database):
-            assert time.monotonic() < deadline, f"{len(problems)} problems, {problems[:5]}; {self}"
-            time.sleep(0.1)
+        problems: list[str] = []
+
+        def stored() -> bool:
+            problems[:] = self.problems(database)
+            return not problems
+
+        wait_until(stored, timeout_s, lambda: f"{len(problems)} problems, {problems[:5]}; {self}")
         assert self.acknowledged, f"nothing was acknowledged; {self}"
 
     def __str__(self) -> str:
@@ -219,12 +221,6 @@ class Load:
 def wait_for_acknowledged(load: Load, count: int) -> None:
     target = load.acknowledged + count
     wait_until(lambda: load.acknowledged >= target, what=f"{count} more acknowledged; {load}")
-
-
-def free_port() -> str:
-    """Return a port that the service can have at every restart."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
 
 
 def _renamed(fields: dict[str, str | int]) -> dict[str, str | int]:

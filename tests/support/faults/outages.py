@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 
 from tests.conftest import REPO, START_TIMEOUT_S, Database, clean_environ
+from tests.support.processes import children
 from tracker.postgres.embedded import SOCKET_NAME
 
 _BIND = b"B"
@@ -29,19 +29,6 @@ with embedded_postgres(pathlib.Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.read()
 """
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 30.0, what: str = "the condition") -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not so within {timeout_s} s"
-        time.sleep(0.02)
-
-
-def children(pid: int) -> list[int]:
-    with contextlib.suppress(FileNotFoundError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
 
 
 class OwnPostgres:

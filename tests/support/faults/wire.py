@@ -20,8 +20,9 @@ from typing import IO
 
 import asyncpg
 
-from tests.conftest import REPO, START_TIMEOUT_S, STOP_TIMEOUT_S, Database, clean_environ
+from tests.conftest import REPO, STOP_TIMEOUT_S, Database, clean_environ
 from tests.support.forked import Forked, forked
+from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 LONGEST_ANSWER_S = 5.0
@@ -155,13 +156,12 @@ def serve(
 
 
 def wait_until_answering(server: Server) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
+    def answers() -> bool:
         with contextlib.suppress(OSError):
-            if server.exchange(get("/health/live", close=True)):
-                return
-        assert time.monotonic() < deadline, server.errors()
-        time.sleep(0.05)
+            return bool(server.exchange(get("/health/live", close=True)))
+        return False
+
+    wait_until(answers, what=server.errors)
 
 
 def get(path: str, *headers: str, close: bool = False) -> bytes:

@@ -104,7 +104,12 @@ def test_items_that_wait_in_a_running_service_do_not_come_back_and_what_follows_
     add(tracker, erased, "new", 3)
     proxy.set("pass")
     wait_until_stored(database, erased, "new")
-    assert {item["product_id"]: item["quantity"] for item in tracker.get_items(erased)} == {"both": 2, "new": 3}
+
+    def shown() -> dict[str, int]:
+        return {item["product_id"]: item["quantity"] for item in tracker.get_items(erased)}
+
+    # What is being written is shown until the process has heard that it is: a moment after others can read it.
+    wait_until(lambda: shown() == {"both": 2, "new": 3}, what=lambda: str(shown()))
     assert tracker.stop() == 0
     assert stored(database) == {(erased, "both", 2), (erased, "new", 3)}
 

@@ -1,7 +1,8 @@
 """The wiring of features: what each is handed, and what it hands out. Each feature's `wiring.py` holds one `Feature`.
 
-So the rest of Tracker names no feature but in one list (`tracker.runtime.features`). A feature's parts are loaded when
-they are built: a process that does not need them is smaller and starts sooner.
+So the rest of Tracker names features in one list (`tracker.runtime.features`) and in their own commands; only the
+carts' writer, which every flush needs, is named by the runtime too. A feature's parts are loaded when they are built: a
+process that does not need them is smaller and starts sooner.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

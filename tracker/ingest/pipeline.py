@@ -1,4 +1,4 @@
-"""The way of an accepted item until it is stored: its parts are built together, and opened and closed in order.
+"""The way of an accepted item until it is stored: its parts are built together, and closed in order.
 
 When it closes, what was accepted is stored as long as there is time; what is left then stands in the journal.
 """
@@ -96,7 +96,7 @@ class Pipeline:
         """Number of items that were accepted and are stored nowhere, once the pipeline is closed."""
 
     async def open(self) -> None:
-        """Start the tasks: from now on items are accepted and stored."""
+        """Start the tasks, whose order does not matter: from now on items are accepted and stored."""
         self.recovery.start()
         await self.journal.start()
         self.flusher.start()

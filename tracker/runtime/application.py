@@ -15,6 +15,7 @@ from tracker.metrics.routes import show_metrics
 from tracker.metrics.service import Metrics
 from tracker.metrics.worker_files import Workers
 from tracker.runtime.context import Context
+from tracker.runtime.features import by_name
 from tracker.runtime.job_runners import JobRunners
 from tracker.runtime.metric_sources import database_sources, families_by_name
 from tracker.settings import FolderSettings, ProcessSettings, Switch
@@ -48,6 +49,7 @@ def create_app(context: Context, request_counts: RequestCounts | None) -> Litest
     """Return the application that serves `context`, which runs as long as the application does.
 
     Whoever serves it counts the requests in `request_counts`; None: they are not counted, and no metrics are shown.
+    Raises ValueError if two features hand out dependencies, or metric families, of one name.
     """
     jobs = JobRunners()
     metrics = None if request_counts is None else _metrics(context, request_counts, jobs)
@@ -70,11 +72,14 @@ def create_app(context: Context, request_counts: RequestCounts | None) -> Litest
             health_routes.ready,
             *([] if metrics is None else [show_metrics]),
         ],
-        dependencies={
-            **{name: one for serving in context.features for name, one in serving.dependencies.items()},
-            "metrics": given(metrics),
-            "accepts_items": given(lambda: context.pipeline.intake.ready),
-        },
+        dependencies=by_name(
+            "dependency",
+            [
+                *(one for serving in context.features for one in serving.dependencies.items()),
+                ("metrics", given(metrics)),
+                ("accepts_items", given(lambda: context.pipeline.intake.ready)),
+            ],
+        ),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         request_max_body_size=MAX_BODY_BYTES,

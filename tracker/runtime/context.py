@@ -18,7 +18,7 @@ from tracker.kit.timeouts import RequestTimeouts
 from tracker.metrics import process_state
 from tracker.postgres.engine import create_engine, dispose
 from tracker.postgres.request_database import RequestDatabase
-from tracker.runtime.features import FEATURES
+from tracker.runtime.features import FEATURES, by_name
 from tracker.settings import DatabaseSettings, FolderSettings, IngestSettings, Settings, WebSettings
 from tracker.telemetry.families import Sample
 from tracker.telemetry.tracing import Tracer
@@ -54,7 +54,7 @@ class Context:
         """Build the parts for the migrated database at `url` and a worker's `folder`; nothing runs yet.
 
         `clock` and `files` are the machine's own, unless a test passes others; without `tracer` nothing is traced.
-        Raises ConfigurationError.
+        Raises ConfigurationError, or ValueError if two features hand out fast lanes for one path.
         """
         self.settings: Final = settings
         self.url: Final = url
@@ -94,7 +94,7 @@ class Context:
                 serving = feature.serve(self.parts)
                 self.features.append(serving)
                 self.parts.services.extend(serving.services)
-        lanes = {path: lane for one in self.features for path, lane in one.lanes.items()}
+        lanes = by_name("fast lane", (lane for one in self.features for lane in one.lanes.items()))
         self.lanes: Final[FastLanes] = lanes if tracer is None else traced(lanes, tracer)
 
     @contextlib.asynccontextmanager

@@ -1,8 +1,8 @@
 """The features of Tracker: the only list of them. What each hands out stands in its `wiring.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tracker.features.feature import Feature
 from tracker.settings import GROUPS, Settings, read_settings
@@ -12,10 +12,27 @@ if TYPE_CHECKING:
 
     from tracker.features.feature_data import FeatureData
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 NAMES: Final = ("catalog", "warranties", "carts", "reservations", "identity", "customer_carts", "checkout")
 """Folders of the features; each behind those whose services it uses, and behind those that its rows belong to."""
 
 FEATURES: Final[tuple[Feature, ...]] = tuple(import_module(f"tracker.features.{name}.wiring").FEATURE for name in NAMES)
+
+
+def by_name(what: str, parts: Iterable[tuple[K, V]]) -> dict[K, V]:
+    """Return the parts that several features hand out, by name; raise ValueError if two have the same one.
+
+    `what` says what the parts are, as the error is to name them.
+    """
+    found: dict[K, V] = {}
+    for name, part in parts:
+        if name in found:
+            msg = f"a {what} named {name!r} is handed out twice"
+            raise ValueError(msg)
+        found[name] = part
+    return found
 
 
 def metadata_of_all_tables() -> "MetaData":

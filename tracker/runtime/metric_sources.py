@@ -3,7 +3,7 @@
 from tracker.ingest import metrics as ingest
 from tracker.jobs import metrics as jobs
 from tracker.metrics import process_state
-from tracker.runtime.features import FEATURES
+from tracker.runtime.features import FEATURES, by_name
 from tracker.telemetry import request_metrics
 from tracker.telemetry.families import DatabaseSource, Families, Family
 
@@ -21,8 +21,8 @@ def all_families() -> list[Family]:
 
 
 def families_by_name() -> Families:
-    """Return every metric family, by its name."""
-    return {family.name: family for family in all_families()}
+    """Return every metric family, by its name; raise ValueError if two have the same one."""
+    return by_name("metric family", ((family.name, family) for family in all_families()))
 
 
 def database_sources() -> list[DatabaseSource]:

@@ -11,15 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.conftest import Database
 from tests.support.data_lifecycle import cart_ids, owned, run, stored_cart, stored_order
 from tracker.cli import data
+from tracker.features.data_lifecycle import service
 from tracker.features.feature_data import Contents, Erasure, ExportList, FeatureData, Fields
 from tracker.ingest.items import CartId
 from tracker.runtime.features import all_data
 
 
 async def count(connection: AsyncConnection, carts: Collection[CartId], customer: str | None) -> Contents:
-    notes = await connection.execute(text("SELECT FROM notes WHERE cart_id = ANY(:ids)"), {"ids": list(carts)})
+    sql = text("SELECT cart_id::text FROM notes WHERE cart_id = ANY(:ids)")
+    notes = (await connection.execute(sql, {"ids": list(carts)})).scalars().all()
     emails = await connection.execute(text("SELECT FROM emails WHERE customer = :name"), {"name": customer})
-    return Contents({"notes": notes.rowcount, "emails": emails.rowcount})
+    return Contents({"notes": len(notes), "emails": emails.rowcount}, frozenset(notes))
 
 
 async def erase_carts(connection: AsyncConnection, erasure: Erasure) -> Contents:
@@ -28,7 +30,12 @@ async def erase_carts(connection: AsyncConnection, erasure: Erasure) -> Contents
     return Contents({"notes": len(gone)}, frozenset(gone))
 
 
+limits: set[int] = set()
+"""Numbers of rows that the feature was asked to take at most."""
+
+
 async def erase_customer(connection: AsyncConnection, customer: str, _pseudonym: str, limit: int) -> dict[str, int]:
+    limits.add(limit)
     sql = "DELETE FROM emails WHERE address IN (SELECT address FROM emails WHERE customer = :name LIMIT :limit)"
     return {"emails": (await connection.execute(text(sql), {"name": customer, "limit": limit})).rowcount}
 
@@ -124,6 +131,28 @@ def test_a_cart_that_holds_only_its_data_counts_as_one_that_is_not_empty(databas
     assert done.stdout == f"cart {cart_id}: 1 cart, 1 note erased\n"
 
 
+def test_a_customers_data_goes_before_that_which_it_belongs_to_and_no_more_at_once_than_allowed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def erase_replies(connection: AsyncConnection, customer: str, _: str, limit: int) -> dict[str, int]:
+        limits.add(limit)
+        sql = text("DELETE FROM replies USING emails WHERE address = reply_to AND customer = :name")
+        return {"replies": (await connection.execute(sql, {"name": customer})).rowcount}
+
+    replies = FeatureData(kinds=("replies",), erase_customer=erase_replies)
+    monkeypatch.setattr(data, "all_data", lambda: [*all_data(), NOTES, replies])
+    monkeypatch.setattr(service, "ERASE_AT_ONCE", 2)
+    limits.clear()
+    for number in range(5):
+        database.fetch("INSERT INTO emails VALUES ($1, 'anna')", f"{number}@x")
+    database.fetch("CREATE TABLE replies (reply_to text NOT NULL REFERENCES emails)")
+    database.fetch("INSERT INTO replies SELECT address FROM emails")
+    done = run(database, "erase", "--customer", "anna", "--yes")
+    database.fetch("DROP TABLE replies")
+    assert done.stdout == "customer 'anna': 5 emails, 5 replies erased\n"
+    assert limits == {2}
+
+
 def test_its_data_is_exported_in_each_cart_and_as_a_list_of_its_own(database: Database) -> None:
     cart_id = stored_example(database)
     done = run(database, "export", "--customer", "anna")
@@ -157,3 +186,14 @@ def test_its_data_is_pruned_with_a_cart_and_keeps_the_row_that_it_leads_to(datab
         assert done.stdout.endswith(f": 2 carts, 2 items, 2 reservations, 2 notes {verb}\n")
     assert cart_ids(database) == {pinned, young}
     assert left(database) == ({"young"}, set())
+
+
+def test_a_cart_is_emptied_whichever_feature_has_something_in_it(database: Database) -> None:
+    with_item, with_note, empty = stored_cart(database, 91, "a"), stored_cart(database, 91), stored_cart(database, 91)
+    note(database, with_note, "old", item=None)
+    for cart_id in (with_item, with_note, empty):
+        database.fetch("INSERT INTO pinned VALUES ($1)", cart_id)
+    for options, verb in ((["--dry-run"], "would be removed"), ([], "removed")):
+        done = run(database, "prune", "--older-than", "90d", *options)
+        assert done.stdout.endswith(f": 2 carts, 1 item, 1 reservation, 1 note {verb}\n")
+    assert cart_ids(database) == {with_item, with_note, empty}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -178,6 +179,27 @@ def test_who_cannot_be_reached_has_not_been_asked() -> None:
 
         with pytest.raises(UnreachableError, match="connect"):
             asyncio.run(main())
+
+
+@pytest.mark.parametrize(("timeout_s", "connect_timeout_s"), [(LONG_S, 0.2), (0.2, LONG_S)])
+def test_who_does_not_take_the_connection_cannot_be_reached_within_the_shorter_time(
+    timeout_s: float, connect_timeout_s: float
+) -> None:
+    with contextlib.ExitStack() as stack:
+        crowded = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # more than wait in its queue: the kernel leaves the next one without an answer
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(crowded.getsockname())
+
+        async def main() -> None:
+            client = OutboundClient(timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, connections=1)
+            await get(client, f"http://127.0.0.1:{crowded.getsockname()[1]}")
+
+        began_s = time.monotonic()
+        with pytest.raises(UnreachableError, match="ConnectTimeout"):
+            asyncio.run(main())
+    assert time.monotonic() - began_s < LONG_S / 2
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01"])

@@ -155,15 +155,15 @@ def test_a_bad_secret_is_named_and_not_shown() -> None:
 def test_what_is_secret_is_not_shown() -> None:
     settings = load_settings(
         {
-            "DATABASE_URL": "postgresql://u:secret@h/d?password=secret",
-            "TRACKER_RESERVATION_URL": "https://u:secret@h/reserve?token=secret",
-            "TRACKER_OIDC_ISSUER": "https://secret@id.example",
+            "DATABASE_URL": "postgresql://u:HUSH@h/d?password=HUSH",
+            "TRACKER_RESERVATION_URL": "https://u:HUSH@h/reserve?token=HUSH",
+            "TRACKER_OIDC_ISSUER": "https://HUSH@id.example",
             "TRACKER_OIDC_AUDIENCE": "us",
             "TRACKER_OIDC_CLIENT_ID": "tracker",
-            "TRACKER_OIDC_CLIENT_SECRET": "secret-secret-secret",
-            "TRACKER_STRIPE_SECRET_KEY": "sk_secret",
-            "TRACKER_STRIPE_WEBHOOK_SECRET": "whsec_secret",
-            "TRACKER_STRIPE_URL": "http://u:secret@h",
+            "TRACKER_OIDC_CLIENT_SECRET": "HUSH-HUSH-HUSH-HUSH",
+            "TRACKER_STRIPE_SECRET_KEY": "sk_HUSH",
+            "TRACKER_STRIPE_WEBHOOK_SECRET": "whsec_HUSH",
+            "TRACKER_STRIPE_URL": "http://u:HUSH@h",
         }
     )
     for shown in (
@@ -172,9 +172,6 @@ def test_what_is_secret_is_not_shown() -> None:
         f"{settings}",
         str([settings[kind].__rich_repr__() for kind in KINDS]),
     ):
-        assert "secret'" not in re.sub(r"'\w+_secret'", "", shown)
-        assert "secret@" not in shown
-        assert "=secret" not in shown
-        assert "sk_" not in shown
+        assert "HUSH" not in shown
         assert "postgresql://***@h/d?***" in shown
         assert "ack=" in shown or "'ack'" in shown

@@ -1,4 +1,4 @@
-"""POST /item: brief 1 through a real server, down to the rows."""
+"""POST /item through a real server, down to the rows."""
 
 import json
 import uuid

@@ -1,7 +1,9 @@
-"""The documents: their links lead somewhere, each is found from the README, and the README stays one page."""
+"""The documents: links lead somewhere, each is found from the README, and lists of what Tracker has are true."""
 
+import enum
 import re
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -63,3 +65,34 @@ def test_the_guide_of_the_settings_lists_each_once() -> None:
     guide = (REPO / "tracker/docs/settings.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(DATABASE_URL|TRACKER_\w+)` \|", guide, re.MULTILINE)
     assert sorted(listed) == sorted(variable_of(name) for kind in KINDS for name in kind.__struct_fields__)
+
+
+IN_WORDS: Final = {
+    "DATABASE_URL": "an embedded PostgreSQL in the data folder",
+    "TRACKER_ALLOWED_HOSTS": "(all)",
+    "TRACKER_ARCHIVE_URL": "`archive` in the data folder",
+    "TRACKER_STRIPE_URL": "Stripe's",
+    "TRACKER_WARRANTY_RATES": "Tracker's own",
+}
+"""Defaults that the guide of the settings describes."""
+
+
+def as_written(default: object) -> set[str]:
+    """Return the ways in which the guide writes a default."""
+    if default is None:
+        return {"(off)", "(none)"}
+    if isinstance(default, int | float):
+        return {f"{default:.10g}"}
+    return {f"`{default.value if isinstance(default, enum.Enum) else default}`"}
+
+
+def test_the_guide_of_the_settings_tells_the_defaults() -> None:
+    guide = (REPO / "tracker/docs/settings.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(DATABASE_URL|TRACKER_\w+)` \| (.*?) \|", guide, re.MULTILINE))
+    for default_group in (kind() for kind in KINDS):
+        for name in default_group.__struct_fields__:
+            variable = variable_of(name)
+            if variable in IN_WORDS:
+                assert told[variable] == IN_WORDS[variable]
+            else:
+                assert told[variable] in as_written(getattr(default_group, name)), variable

@@ -1,5 +1,6 @@
 """The served OpenAPI document: true and complete, as far as schemathesis and its own rules can tell."""
 
+import re
 import subprocess
 import sys
 import time
@@ -129,6 +130,20 @@ def test_the_document_describes_every_route(tracker: Tracker) -> None:
     quantity = document["components"]["schemas"]["ItemIn"]["properties"]["quantity"]["anyOf"][0]
     assert (quantity["minimum"], quantity["maximum"]) == (0, 2**31 - 1)
     assert set(document["paths"]["/item"]["post"]["requestBody"]["content"]) == {"application/json", "text/plain"}
+
+
+def test_the_readme_names_routes_that_there_are_and_leaves_none_out(document: dict[str, Any]) -> None:
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## The routes")[2].partition("\n## ")[0]
+    told = re.findall(r"`(?:([A-Z]+) )?(/[^`]*)`", table)
+    known = {path: {method.upper() for method in methods} for path, methods in document["paths"].items()}
+    known |= {path: {"GET"} for path in ("/metrics", "/docs", "/docs/openapi.json")}  # which the document leaves out
+    known = {re.sub(r"{\w+}", "{id}", path): methods for path, methods in known.items()}
+    for method, path in told:
+        assert {method} - {""} <= known.get(path, set()), (method, path)
+        assert path in known, path
+    named = {path for _, path in told}
+    assert not [path for path in known if not any(path == one or path.startswith(f"{one}/") for one in named)]
 
 
 def all_examples() -> Examples:

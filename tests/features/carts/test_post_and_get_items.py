@@ -1,4 +1,4 @@
-"""POST and GET /items: briefs 2 and 3 through a real server."""
+"""POST and GET /items through a real server."""
 
 import uuid
 

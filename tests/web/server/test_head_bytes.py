@@ -65,6 +65,8 @@ def test_no_head_within_the_bound_is_too_large(sizes: list[int], requests: list[
     assert reader.complete == len(requests)
 
 
+# The first head comes in two pieces, with nearly a whole bound of the second behind it.
+@example([1, MAX_HEADER_BYTES, MAX_HEADER_BYTES, MAX_HEADER_BYTES], True)  # noqa: FBT003  # by position, as `given` takes them
 @given(sizes, st.booleans())
 def test_a_head_without_an_end_is_too_large_before_three_bounds_have_come(sizes: list[int], behind: bool) -> None:  # noqa: FBT001
     reader = Reader()
@@ -77,7 +79,7 @@ def test_a_head_without_an_end_is_too_large_before_three_bounds_have_come(sizes:
             break
     else:
         raise AssertionError("it is never too large")
-    assert MAX_HEADER_BYTES < came <= 3 * MAX_HEADER_BYTES
+    assert MAX_HEADER_BYTES < came <= len(start) + 3 * MAX_HEADER_BYTES
 
 
 def test_line_ends_between_requests_are_no_head() -> None:
